@@ -1,0 +1,13 @@
+//! The pure heart of hcube: identifiers, limits, hypercube arithmetic, placement, metadata and records.
+//!
+//! Nothing here touches a file, a socket, a clock, a runtime or a source of randomness.
+
+pub mod codec;
+pub mod conf;
+pub mod cube;
+pub mod ids;
+pub mod limits;
+pub mod meta;
+pub mod placement;
+pub mod record;
+pub mod topic;

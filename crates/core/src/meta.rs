@@ -1,0 +1,312 @@
+//! The metadata state machine: members, placement and topics of one hypercube.
+//!
+//! Every peer holds a copy, made by applying the metadata group's log in order from the [`genesis`] that all
+//! founders share.
+
+pub mod command;
+mod snapshot;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::conf::ConfState;
+use crate::cube::Cube;
+use crate::ids::{ClusterId, GroupId, Incarnation, NodeId, ReplicaId, Slot, TopicId, Vertex};
+use crate::limits;
+use crate::placement::{self, Candidate, Standing};
+use crate::topic::{Name, Retention};
+
+pub use command::Command;
+
+/// A peer of the hypercube.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Member {
+    /// Its node id, never reused.
+    pub node: NodeId,
+    /// The disk that the node id is bound to.
+    pub incarnation: Incarnation,
+    /// Its position.
+    pub vertex: Vertex,
+    /// Failure domain; empty when unknown.
+    pub zone: String,
+    /// Where other peers reach it, `host:port`.
+    pub peer_address: String,
+    /// Where clients reach it, `host:port`.
+    pub client_address: String,
+}
+
+/// One replica of a group and the node that holds it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Replica {
+    /// The Raft id inside the group.
+    pub id: ReplicaId,
+    /// Its holder.
+    pub node: NodeId,
+}
+
+/// Where one group's replicas are meant to be.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Placement {
+    /// Replicas that vote, sorted by node.
+    pub voters: Vec<Replica>,
+    /// Replicas that only follow, sorted by node.
+    pub learners: Vec<Replica>,
+    /// The voter that should lead when it can.
+    pub leader: NodeId,
+}
+
+impl Placement {
+    /// The Raft configuration that this placement begins with.
+    #[must_use]
+    pub fn conf(&self) -> ConfState {
+        let ids = |replicas: &[Replica]| replicas.iter().map(|replica| replica.id).collect();
+        ConfState::simple(ids(&self.voters), ids(&self.learners))
+    }
+
+    /// Every replica, voters first.
+    pub fn replicas(&self) -> impl Iterator<Item = Replica> {
+        self.voters.iter().chain(&self.learners).copied()
+    }
+
+    /// The replica that a node holds.
+    #[must_use]
+    pub fn replica_on(&self, node: NodeId) -> Option<ReplicaId> {
+        self.replicas().find(|replica| replica.node == node).map(|replica| replica.id)
+    }
+}
+
+/// One life of a topic.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Topic {
+    /// Names this life of the topic.
+    pub id: TopicId,
+    /// What users call it.
+    pub name: Name,
+    /// Number of partitions, fixed for this life.
+    pub partitions: u16,
+    /// How long its partitions keep records.
+    pub retention: Retention,
+}
+
+/// What every peer knows of the hypercube.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Meta {
+    /// The hypercube's name.
+    pub cluster: ClusterId,
+    /// S, a power of two, fixed at creation.
+    pub slots: u16,
+    /// R as wished.
+    pub replication: u8,
+    /// Gates new formats: a peer that does not know the level refuses to take part.
+    pub feature_level: u32,
+    /// Rises with every change of placement.
+    pub epoch: u64,
+    /// The next node id to hand out.
+    pub next_node: u64,
+    /// The next replica id to hand out.
+    pub next_replica: u64,
+    /// Peers by node id.
+    pub members: BTreeMap<NodeId, Member>,
+    /// The metadata group's own replicas.
+    pub metadata: Placement,
+    /// Each slot's replicas, S of them.
+    pub placement: Vec<Placement>,
+    topics: BTreeMap<Name, Arc<Topic>>,
+    by_id: BTreeMap<TopicId, Arc<Topic>>,
+    /// Lives that have ended, which no slot may open again.
+    pub deleted: BTreeMap<TopicId, Arc<Topic>>,
+}
+
+/// The feature level of a hypercube made by this version.
+pub const FEATURE_LEVEL: u32 = 1;
+
+/// A peer that takes part in the founding.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Founder {
+    /// The disk.
+    pub incarnation: Incarnation,
+    /// Its position; founders fill `0..N`.
+    pub vertex: Vertex,
+    /// Failure domain; empty when unknown.
+    pub zone: String,
+    /// Where other peers reach it, `host:port`.
+    pub peer_address: String,
+    /// Where clients reach it, `host:port`.
+    pub client_address: String,
+}
+
+/// Why a hypercube cannot be founded like this.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum GenesisError {
+    /// No founders or too many.
+    #[error("a hypercube has 1 to {max} peers, not {0}", max = limits::PEERS_MAX)]
+    Peers(usize),
+    /// The founders' vertices are not `0..N`, or repeat.
+    #[error("the vertices of {0} founders count up from 0, each once")]
+    Vertices(usize),
+    /// Two founders with one disk.
+    #[error("two founders have the incarnation {0}")]
+    Incarnation(Incarnation),
+    /// Not a power of two, or too many.
+    #[error("slots must be a power of two up to {max}, not {0}", max = limits::SLOTS_MAX)]
+    Slots(u16),
+    /// Not 1, 3, 5 or 7.
+    #[error("the replication factor is 1, 3, 5 or 7, not {0}")]
+    Replication(u8),
+    /// The planner found no placement.
+    #[error(transparent)]
+    Plan(#[from] placement::PlanError),
+}
+
+/// The first state of a hypercube: a pure function, so that repeating the call changes nothing.
+///
+/// # Errors
+/// When the founders or the figures cannot make a hypercube.
+pub fn genesis(
+    cluster: ClusterId,
+    mut founders: Vec<Founder>,
+    slots: u16,
+    replication: u8,
+) -> Result<Meta, GenesisError> {
+    founders.sort_by_key(|founder| founder.vertex);
+    check_founders(&founders, slots, replication)?;
+    let members: BTreeMap<NodeId, Member> = (1..)
+        .zip(founders)
+        .map(|(id, f)| {
+            let node = NodeId(id);
+            let member = Member {
+                node,
+                incarnation: f.incarnation,
+                vertex: f.vertex,
+                zone: f.zone,
+                peer_address: f.peer_address,
+                client_address: f.client_address,
+            };
+            (node, member)
+        })
+        .collect();
+    let candidates: Vec<Candidate> = members
+        .values()
+        .map(|member| Candidate {
+            node: member.node,
+            vertex: member.vertex,
+            zone: member.zone.clone(),
+            standing: Standing::Active,
+        })
+        .collect();
+    let assignments = placement::plan(&candidates, slots, replication, &[])?;
+    let mut next_replica = 1..;
+    let mut replica = |node| Replica { id: ReplicaId(next_replica.next().expect("endless")), node };
+    let placement = assignments
+        .into_iter()
+        .map(|assignment| Placement {
+            voters: assignment.replicas.into_iter().map(&mut replica).collect(),
+            learners: Vec::new(),
+            leader: assignment.leader,
+        })
+        .collect();
+    let mut voting = placement::metadata_voters(&candidates, &[]);
+    voting.sort_unstable();
+    let metadata = Placement {
+        voters: voting.iter().copied().map(&mut replica).collect(),
+        learners: members.keys().copied().filter(|node| !voting.contains(node)).map(&mut replica).collect(),
+        leader: voting[0],
+    };
+    let next_replica = replica(NodeId(0)).id.0;
+    Ok(Meta {
+        cluster,
+        slots,
+        replication,
+        feature_level: FEATURE_LEVEL,
+        epoch: 1,
+        next_node: members.len() as u64 + 1,
+        next_replica,
+        members,
+        metadata,
+        placement,
+        topics: BTreeMap::new(),
+        by_id: BTreeMap::new(),
+        deleted: BTreeMap::new(),
+    })
+}
+
+fn check_founders(founders: &[Founder], slots: u16, replication: u8) -> Result<(), GenesisError> {
+    let count = founders.len();
+    if count == 0 || count > usize::from(limits::PEERS_MAX) {
+        return Err(GenesisError::Peers(count));
+    }
+    if founders.iter().zip(0..).any(|(founder, vertex)| founder.vertex != Vertex(vertex)) {
+        return Err(GenesisError::Vertices(count));
+    }
+    let mut incarnations: Vec<_> = founders.iter().map(|founder| founder.incarnation).collect();
+    incarnations.sort_unstable();
+    if let Some(twice) = incarnations.windows(2).find(|pair| pair[0] == pair[1]) {
+        return Err(GenesisError::Incarnation(twice[0]));
+    }
+    if !slots.is_power_of_two() || slots > limits::SLOTS_MAX {
+        return Err(GenesisError::Slots(slots));
+    }
+    if ![1, 3, 5, 7].contains(&replication) {
+        return Err(GenesisError::Replication(replication));
+    }
+    Ok(())
+}
+
+impl Meta {
+    /// The shape of the hypercube.
+    #[must_use]
+    pub fn cube(&self) -> Cube {
+        let peers = u16::try_from(self.members.len()).expect("members are limited far below that");
+        Cube::new(peers).expect("a hypercube has at least one peer")
+    }
+
+    /// The peer at a vertex.
+    #[must_use]
+    pub fn member_at(&self, vertex: Vertex) -> Option<&Member> {
+        self.members.values().find(|member| member.vertex == vertex)
+    }
+
+    /// Where a group's replicas are meant to be; none for a slot that the hypercube does not have.
+    #[must_use]
+    pub fn placement_of(&self, group: GroupId) -> Option<&Placement> {
+        match group.slot() {
+            None => Some(&self.metadata),
+            Some(Slot(slot)) => self.placement.get(usize::from(slot)),
+        }
+    }
+
+    /// Every group, the metadata group first.
+    pub fn groups(&self) -> impl Iterator<Item = (GroupId, &Placement)> {
+        let slots = self.placement.iter().zip(0..).map(|(placement, slot)| (Slot(slot).into(), placement));
+        std::iter::once((GroupId::META, &self.metadata)).chain(slots)
+    }
+
+    /// A living topic by its name.
+    #[must_use]
+    pub fn topic(&self, name: &Name) -> Option<&Arc<Topic>> {
+        self.topics.get(name)
+    }
+
+    /// A living topic by its id.
+    #[must_use]
+    pub fn topic_by_id(&self, id: TopicId) -> Option<&Arc<Topic>> {
+        self.by_id.get(&id)
+    }
+
+    /// The living topics, by name.
+    pub fn topics(&self) -> impl ExactSizeIterator<Item = &Arc<Topic>> {
+        self.topics.values()
+    }
+
+    fn insert_topic(&mut self, topic: Topic) {
+        let topic = Arc::new(topic);
+        self.by_id.insert(topic.id, topic.clone());
+        self.topics.insert(topic.name.clone(), topic);
+    }
+
+    fn remove_topic(&mut self, name: &Name) -> Option<Arc<Topic>> {
+        let topic = self.topics.remove(name)?;
+        self.by_id.remove(&topic.id);
+        Some(topic)
+    }
+}
