@@ -1,0 +1,146 @@
+//! Bodies of the answers about the hypercube as a whole.
+
+use hcube_core::ids::{ClusterId, NodeId, Slot, Vertex};
+use hcube_core::topic::Name;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::json::{NameSchema, UuidSchema};
+use crate::label::Label;
+
+/// Answer to `GET /v1/cluster`: the hypercube as the peer that answers sees it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Cluster {
+    /// Names the hypercube for ever.
+    #[schemars(with = "UuidSchema")]
+    pub cluster_id: ClusterId,
+    /// The peer that answers.
+    pub answered_by: Label,
+    /// Its version.
+    pub version: String,
+    /// N, the number of vertices.
+    pub peers: u16,
+    /// D, the digits of a label.
+    pub dimension: u8,
+    /// R, replicas of each slot as wished for.
+    pub replication: u8,
+    /// Rises with every change of placement.
+    pub epoch: u64,
+    /// The peers by vertex.
+    pub members: Vec<Member>,
+    /// Pairs of neighbours that differ in one digit, the lower vertex first.
+    pub edges: Vec<[Label; 2]>,
+    /// The group that holds members, placement and topics.
+    pub metadata: Group,
+    /// The slots in order, S of them.
+    pub slots: Vec<SlotPlacement>,
+}
+
+/// What the answering peer knows of another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum MemberState {
+    /// It answers.
+    Up,
+    /// It does not answer.
+    Down,
+    /// It takes over replicas and does not count yet.
+    Joining,
+    /// It gives its replicas away.
+    Leaving,
+}
+
+/// One peer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Member {
+    /// Its vertex as a label.
+    pub label: Label,
+    /// Its vertex as a number.
+    #[schemars(with = "u16")]
+    pub vertex: Vertex,
+    /// Its node id, never reused.
+    #[schemars(with = "u64")]
+    pub node_id: NodeId,
+    /// Whether it answers.
+    pub state: MemberState,
+    /// Where clients reach it, `host:port`.
+    pub client_address: String,
+    /// Its failure domain; empty when unknown.
+    pub zone: String,
+}
+
+/// One Raft group and where it lives.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Group {
+    /// Where its leader is; null while none is known.
+    pub leader: Option<Label>,
+    /// Where its replicas are.
+    pub replicas: Vec<Label>,
+}
+
+/// One slot and where it lives.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct SlotPlacement {
+    /// The slot.
+    #[schemars(with = "u16")]
+    pub slot: Slot,
+    /// Where its leader is; null while none is known.
+    pub leader: Option<Label>,
+    /// Where its replicas are.
+    pub replicas: Vec<Label>,
+}
+
+/// Answer to `GET /v1/cluster/route/{topic}`: the way of a publish from the peer that answers to the leader.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Route {
+    /// The topic.
+    #[schemars(with = "NameSchema")]
+    pub topic: Name,
+    /// The partition asked about.
+    pub partition: u16,
+    /// Its slot.
+    #[schemars(with = "u16")]
+    pub slot: Slot,
+    /// The vertex that the linear hash gives: a client's first guess.
+    pub home: Label,
+    /// Where the leader is; null while none is known.
+    pub leader: Option<Label>,
+    /// Where the replicas are.
+    pub replicas: Vec<Label>,
+    /// The vertices passed, both ends included; empty while no leader is known.
+    pub path: Vec<Label>,
+}
+
+/// Answer to `/healthz` and, with 200, to `/readyz`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Health {
+    /// `ok`.
+    pub status: String,
+}
+
+impl Health {
+    /// The answer of a peer that is well.
+    #[must_use]
+    pub fn ok() -> Self {
+        Self { status: "ok".into() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_route_looks_as_documented() {
+        let text =
+            r#"{"topic":"t","partition":0,"slot":9,"home":"001","leader":null,"replicas":["001"],"path":[]}"#;
+        let route: Route = serde_json::from_str(text).unwrap();
+        assert_eq!(serde_json::to_string(&route).unwrap(), text);
+    }
+
+    #[test]
+    fn answers_of_newer_peers_are_read() {
+        // Only requests refuse members that they do not know.
+        assert!(serde_json::from_str::<Health>(r#"{"status":"ok","since_ms":5}"#).is_ok());
+    }
+}

@@ -1,0 +1,204 @@
+//! Frames of a binary pull: record batches as they are stored, each behind its place.
+//!
+//! Layout, little-endian:
+//!
+//! ```text
+//!  0  u32  magic "HCF" and the format version, 1
+//!  4  u32  length of the batch in bytes
+//!  8  u16  partition
+//! 10  u16  reserved, 0
+//! 12  u64  offset of the batch's first record
+//! 20  u64  the leader's stamp, milliseconds since 1970
+//! 28  the batch, see hcube_core::record
+//! ```
+//!
+//! A pull that starts inside a batch gets the whole batch; the reader skips what lies before its offset.
+
+use bytes::{Buf as _, Bytes, BytesMut};
+use hcube_core::codec::{Reader, Writer as _, length_u32};
+use hcube_core::limits;
+use hcube_core::record::{Batch, BatchError};
+
+use super::message::Message;
+
+/// Bytes before the batch.
+pub const HEADER_BYTES: usize = 28;
+const MAGIC: u32 = u32::from_le_bytes(*b"HCF\x01");
+
+/// A stored batch and its place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Frame {
+    /// Its partition.
+    pub partition: u16,
+    /// Offset of the first record.
+    pub base_offset: u64,
+    /// The leader's stamp, milliseconds since 1970.
+    pub timestamp_ms: u64,
+    /// The records, byte for byte as they were published.
+    pub batch: Batch,
+}
+
+/// Why a stream of frames cannot be read on.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum FrameError {
+    /// Not a frame, or of a version that this one does not know.
+    #[error("not a frame of format 1")]
+    Magic,
+    /// The batch cannot be as long as the frame says.
+    #[error("a frame says that its batch has {0} bytes")]
+    Length(usize),
+    /// The batch inside is damaged.
+    #[error(transparent)]
+    Batch(#[from] BatchError),
+}
+
+impl Frame {
+    /// Bytes before the batch; the batch's own bytes follow on the wire, so that nobody copies them.
+    #[must_use]
+    pub fn header(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(HEADER_BYTES);
+        out.u32(MAGIC);
+        out.u32(length_u32(self.batch.bytes().len()));
+        out.u16(self.partition);
+        out.u16(0);
+        out.u64(self.base_offset);
+        out.u64(self.timestamp_ms);
+        out
+    }
+
+    /// The messages at `from` and after.
+    ///
+    /// # Errors
+    /// [`BatchError::Record`] for a record that does not decode.
+    pub fn messages(&self, from: u64) -> Result<Vec<Message>, BatchError> {
+        let numbered = (self.base_offset..).zip(self.batch.records()?);
+        let message = |(offset, record)| {
+            let Self { partition, timestamp_ms, .. } = *self;
+            Message { partition, offset, timestamp_ms, record }
+        };
+        Ok(numbered.filter(|(offset, _)| *offset >= from).map(message).collect())
+    }
+}
+
+/// Takes a stream in pieces and gives its frames.
+#[derive(Debug, Default)]
+pub struct Decoder {
+    held: BytesMut,
+}
+
+impl Decoder {
+    /// The frames that these bytes complete. Their batches are checked, each record is not.
+    ///
+    /// # Errors
+    /// [`FrameError`]; the stream is useless afterwards.
+    pub fn push(&mut self, bytes: &[u8]) -> Result<Vec<Frame>, FrameError> {
+        self.held.extend_from_slice(bytes);
+        let mut frames = Vec::new();
+        while self.held.len() >= HEADER_BYTES {
+            let head = Bytes::copy_from_slice(&self.held[..HEADER_BYTES]);
+            let Some(head) = Head::parse(head)? else { break };
+            if self.held.len() < HEADER_BYTES + head.length {
+                break;
+            }
+            self.held.advance(HEADER_BYTES);
+            let batch = Batch::parse(self.held.split_to(head.length).freeze())?;
+            let Head { partition, base_offset, timestamp_ms, .. } = head;
+            frames.push(Frame { partition, base_offset, timestamp_ms, batch });
+        }
+        Ok(frames)
+    }
+
+    /// Whether the stream ended between two frames, as it should.
+    #[must_use]
+    pub fn is_between_frames(&self) -> bool {
+        self.held.is_empty()
+    }
+}
+
+struct Head {
+    length: usize,
+    partition: u16,
+    base_offset: u64,
+    timestamp_ms: u64,
+}
+
+impl Head {
+    /// None where the bytes end too early.
+    fn parse(bytes: Bytes) -> Result<Option<Self>, FrameError> {
+        let mut reader = Reader::new(bytes);
+        let mut read = || {
+            let fields = (reader.u32("magic")?, reader.u32("length")?, reader.u16("partition")?);
+            Ok::<_, hcube_core::codec::DecodeError>((
+                fields,
+                reader.u16("reserved")?,
+                reader.u64("offset")?,
+                reader.u64("stamp")?,
+            ))
+        };
+        let Ok(((magic, length, partition), _, base_offset, timestamp_ms)) = read() else { return Ok(None) };
+        let length = length as usize;
+        if magic != MAGIC {
+            return Err(FrameError::Magic);
+        }
+        // Refused before it is waited for, so that a lying length cannot make a reader hold gigabytes.
+        if length > limits::BATCH_BYTES_MAX {
+            return Err(FrameError::Length(length));
+        }
+        Ok(Some(Self { length, partition, base_offset, timestamp_ms }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use hcube_core::record::{Producer, Record};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn frame(partition: u16, base_offset: u64, values: &[String]) -> Frame {
+        let records: Vec<Record> =
+            values.iter().map(|value| Record { value: value.clone().into(), ..Record::default() }).collect();
+        let batch = Batch::build(Producer::default(), &records).unwrap();
+        Frame { partition, base_offset, timestamp_ms: 7, batch }
+    }
+
+    proptest! {
+        #[test]
+        fn frames_round_trip_in_any_pieces(
+            batches in prop::collection::vec((any::<u16>(), any::<u32>(), prop::collection::vec(".{0,9}", 1..4)), 0..4),
+            size in 1usize..60,
+        ) {
+            let frames: Vec<Frame> = batches.iter().map(|(p, o, values)| frame(*p, (*o).into(), values)).collect();
+            let stream: Vec<u8> =
+                frames.iter().flat_map(|frame| [&frame.header()[..], &frame.batch.bytes()[..]].concat()).collect();
+            let mut decoder = Decoder::default();
+            let read: Vec<Frame> = stream.chunks(size).flat_map(|piece| decoder.push(piece).unwrap()).collect();
+            prop_assert_eq!(read, frames);
+            prop_assert!(decoder.is_between_frames());
+        }
+
+        #[test]
+        fn random_streams_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            let _ = Decoder::default().push(&bytes);
+            let framed = [&MAGIC.to_le_bytes()[..], &60u32.to_le_bytes(), &bytes].concat();
+            let _ = Decoder::default().push(&framed);
+        }
+    }
+
+    #[test]
+    fn a_reader_skips_to_its_offset() {
+        let frame = frame(2, 10, &["a".into(), "b".into(), "c".into()]);
+        let read = frame.messages(11).unwrap();
+        assert_eq!(read.iter().map(|message| message.offset).collect::<Vec<_>>(), [11, 12]);
+        assert_eq!((read[0].partition, read[0].timestamp_ms, &read[0].record.value[..]), (2, 7, &b"b"[..]));
+    }
+
+    #[test]
+    fn lying_lengths_are_refused_at_once() {
+        let mut header = frame(0, 0, &["a".into()]).header();
+        header[4..8].copy_from_slice(&u32::MAX.to_le_bytes());
+        assert_eq!(Decoder::default().push(&header), Err(FrameError::Length(u32::MAX as usize)));
+        header[0] = 0;
+        assert_eq!(Decoder::default().push(&header), Err(FrameError::Magic));
+    }
+}
