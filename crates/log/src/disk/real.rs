@@ -1,0 +1,141 @@
+//! The file system of the machine.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::{Disk, File};
+
+/// A directory of the file system, held by at most one process at a time.
+#[derive(Debug, Clone)]
+pub struct RealDisk {
+    held: Arc<Held>,
+}
+
+#[derive(Debug)]
+struct Held {
+    root: PathBuf,
+    // The lock lives as long as this handle; the kernel drops it when the process dies in any way.
+    _lock: fs::File,
+}
+
+/// Why a data directory cannot be held.
+#[derive(Debug, thiserror::Error)]
+pub enum LockError {
+    /// Another process holds it.
+    #[error("{} is in use by another process", path.display())]
+    InUse {
+        /// The data directory.
+        path: PathBuf,
+    },
+    /// The file system refused.
+    #[error("{} cannot be used as a data directory: {source}", path.display())]
+    Io {
+        /// The data directory.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+impl RealDisk {
+    /// Creates the directory where it does not exist, and holds it until the last clone is dropped.
+    pub fn open(root: impl Into<PathBuf>) -> Result<Self, LockError> {
+        let root = root.into();
+        match Self::lock(&root) {
+            Ok(lock) => Ok(Self { held: Arc::new(Held { root, _lock: lock }) }),
+            Err(fs::TryLockError::WouldBlock) => Err(LockError::InUse { path: root }),
+            Err(fs::TryLockError::Error(source)) => Err(LockError::Io { path: root, source }),
+        }
+    }
+
+    /// The directory.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        &self.held.root
+    }
+
+    fn lock(root: &Path) -> Result<fs::File, fs::TryLockError> {
+        let open = || {
+            fs::create_dir_all(root)?;
+            if let Some(parent) = root.canonicalize()?.parent() {
+                fs::File::open(parent)?.sync_all()?;
+            }
+            fs::File::options().create(true).write(true).truncate(false).open(root.join("lock"))
+        };
+        let lock = open().map_err(fs::TryLockError::Error)?;
+        lock.try_lock()?;
+        Ok(lock)
+    }
+
+    fn path(&self, path: &str) -> PathBuf {
+        self.held.root.join(path)
+    }
+}
+
+impl Disk for RealDisk {
+    type File = fs::File;
+
+    fn create_new(&self, path: &str) -> io::Result<fs::File> {
+        fs::File::options().read(true).write(true).create_new(true).open(self.path(path))
+    }
+
+    fn open(&self, path: &str) -> io::Result<fs::File> {
+        fs::File::options().read(true).write(true).open(self.path(path))
+    }
+
+    fn exists(&self, path: &str) -> io::Result<bool> {
+        self.path(path).try_exists()
+    }
+
+    fn list(&self, dir: &str) -> io::Result<Vec<String>> {
+        let mut names = Vec::new();
+        for entry in fs::read_dir(self.path(dir))? {
+            // A name that is not UTF-8 is none of ours.
+            names.extend(entry?.file_name().into_string());
+        }
+        names.sort_unstable();
+        Ok(names)
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        fs::rename(self.path(from), self.path(to))
+    }
+
+    fn remove(&self, path: &str) -> io::Result<()> {
+        fs::remove_file(self.path(path))
+    }
+
+    fn create_dir_all(&self, dir: &str) -> io::Result<()> {
+        fs::create_dir_all(self.path(dir))
+    }
+
+    fn sync_dir(&self, dir: &str) -> io::Result<()> {
+        fs::File::open(self.path(dir))?.sync_all()
+    }
+
+    fn free_bytes(&self) -> io::Result<u64> {
+        let stat = rustix::fs::statvfs(&self.held.root)?;
+        Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+    }
+}
+
+impl File for fs::File {
+    fn read_at(&self, buf: &mut [u8], at: u64) -> io::Result<usize> {
+        FileExt::read_at(self, buf, at)
+    }
+
+    fn write_at(&self, buf: &[u8], at: u64) -> io::Result<()> {
+        FileExt::write_all_at(self, buf, at)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        Self::sync_data(self)
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.metadata()?.len())
+    }
+}

@@ -1,0 +1,156 @@
+//! Preparing segments ahead, which is also the ballast for a full disk.
+//!
+//! The segment behind the active one is made early, so that a batch seldom waits for one. When it cannot be
+//! made for lack of space the log is *full*: publishes are to be refused, while the rest of the active segment
+//! is there for votes, retention and deletes. As much again as a segment is left to the sorted files, without
+//! which no segment could be reclaimed.
+
+use std::io;
+use std::sync::{Arc, PoisonError};
+
+use super::Log;
+use crate::disk::Disk;
+use crate::error::WriteError;
+use crate::segment;
+
+/// The order to make a segment, for any thread.
+#[derive(Debug)]
+pub struct Prepare<D: Disk> {
+    disk: D,
+    number: u64,
+    salt: u64,
+    bytes: u64,
+}
+
+/// What became of a [`Prepare`].
+#[derive(Debug)]
+pub struct Prepared<D: Disk> {
+    temporary: String,
+    number: u64,
+    bytes: u64,
+    made: io::Result<Arc<D::File>>,
+}
+
+impl<D: Disk> Prepare<D> {
+    /// Makes the segment: some ten milliseconds of writing and a sync.
+    #[must_use]
+    pub fn run(self) -> Prepared<D> {
+        let made = match self.disk.free_bytes() {
+            Ok(free) if free < self.bytes.saturating_mul(2) => Err(io::ErrorKind::StorageFull.into()),
+            Ok(_) => segment::fill(&self.disk, &self.temporary(), self.number, self.salt, self.bytes),
+            Err(error) => Err(error),
+        };
+        Prepared { temporary: self.temporary(), number: self.number, bytes: self.bytes, made }
+    }
+
+    /// Not the path that a batch uses which cannot wait: both may be at it at once.
+    fn temporary(&self) -> String {
+        format!("{}/{:020}-ahead{}", segment::DIR, self.number, segment::TEMPORARY)
+    }
+}
+
+impl<D: Disk> Log<D> {
+    /// Whether no further segment can be made for lack of space. Publishes must be refused now, so that what
+    /// is left serves votes, retention and deletes. Ends when a segment can be made again: [`Log::reclaim`] tries
+    /// that by itself; who frees room in another way calls [`Log::prepare_segment`].
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.full
+    }
+
+    /// The order to make the next segment, if there is none ahead and none is being made.
+    ///
+    /// To be asked after each [`Log::write`], run on another thread, and handed back to [`Log::prepared`]. Who
+    /// does not ask has the log make its segments itself, within `write`.
+    pub fn prepare(&mut self) -> Option<Prepare<D>> {
+        if self.preparing || self.poisoned || self.has_spare() {
+            return None;
+        }
+        self.preparing = true;
+        Some(self.order())
+    }
+
+    /// Takes what became of a [`Prepare`]. An error other than a full disk is returned; it does no harm yet.
+    pub fn prepared(&mut self, prepared: Prepared<D>) -> io::Result<()> {
+        self.preparing = false;
+        match prepared.made {
+            // A batch that could not wait has made that segment meanwhile.
+            Ok(_) if prepared.number <= self.newest() => self.disk.remove(&prepared.temporary),
+            Ok(file) => {
+                segment::publish(&self.disk, &prepared.temporary, prepared.number)?;
+                self.install(prepared.number, prepared.bytes, file);
+                self.full = false;
+                Ok(())
+            }
+            Err(error) if error.kind() == io::ErrorKind::StorageFull => {
+                self.full = true;
+                Ok(())
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Makes the next segment now, if there is none ahead. Returns whether there is one afterwards.
+    pub fn prepare_segment(&mut self) -> io::Result<bool> {
+        if let Some(order) = self.prepare() {
+            self.prepared(order.run())?;
+        }
+        Ok(self.has_spare())
+    }
+
+    /// Makes the next segment once the active one is half full, unless somebody else is at it.
+    pub(super) fn prepare_when_half_full(&mut self) {
+        if u64::from(self.head.offset) * 2 > self.segment_size(self.head.segment) {
+            // The batch is written and counts; a disk that really fails will say so at the next call.
+            let _ = self.prepare_segment();
+        }
+    }
+
+    /// Makes the segments that a batch needs, whatever is left of the disk.
+    pub(super) fn make_segments_up_to(&mut self, last: u64) -> Result<(), WriteError> {
+        while self.newest() < last {
+            let number = self.newest() + 1;
+            match segment::create(&self.disk, number, self.salt, self.config.segment_bytes) {
+                Ok(file) => self.install(number, self.config.segment_bytes, file),
+                Err(error) if error.kind() == io::ErrorKind::StorageFull => {
+                    self.full = true;
+                    return Err(WriteError::Full);
+                }
+                Err(error) => {
+                    self.poisoned = true;
+                    return Err(WriteError::Io(error));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn order(&self) -> Prepare<D> {
+        Prepare {
+            disk: self.disk.clone(),
+            number: self.newest() + 1,
+            salt: self.salt,
+            bytes: self.config.segment_bytes,
+        }
+    }
+
+    pub(super) fn install(&mut self, number: u64, bytes: u64, file: Arc<D::File>) {
+        self.sizes.insert(number, bytes);
+        self.files.write().unwrap_or_else(PoisonError::into_inner).insert(number, file);
+    }
+
+    /// Forgets a segment that goes.
+    pub(super) fn forget(&mut self, number: u64) {
+        self.sizes.remove(&number);
+        self.files.write().unwrap_or_else(PoisonError::into_inner).remove(&number);
+    }
+
+    /// The newest segment, prepared ones included.
+    pub(super) fn newest(&self) -> u64 {
+        self.sizes.last_key_value().map_or(self.head.segment, |(number, _)| *number)
+    }
+
+    fn has_spare(&self) -> bool {
+        self.newest() > self.head.segment
+    }
+}

@@ -1,0 +1,175 @@
+//! Segments: the files of the write-ahead log.
+//!
+//! `log/<number, 20 digits>.wal`, counted up from 1, deleted and never recycled. The first 64 bytes are the
+//! header, the rest are frames and, behind them, zeros. Header, little-endian: magic `HCUBEWAL`, format version
+//! `u32`, 4 zero bytes, number `u64`, log salt `u64`, bytes of the segment `u64`, 20 zero bytes, crc32c of all
+//! before `u32`.
+//!
+//! A segment is written whole, synced, and only then given its name, so one that has its name is complete.
+
+use std::io;
+use std::sync::Arc;
+
+use hcube_core::codec::Writer;
+
+use crate::disk::{Disk, File};
+use crate::error::OpenError;
+
+/// The directory of all segments.
+pub(crate) const DIR: &str = "log";
+/// Where the first frame begins.
+pub(crate) const HEADER_BYTES: u32 = 64;
+/// The least that a segment may have.
+pub(crate) const BYTES_MIN: u64 = 4 << 10;
+/// The most that a segment may have, so that an offset always fits 32 bits.
+pub(crate) const BYTES_MAX: u64 = 2 << 30;
+/// Suffix of segments that are not complete.
+pub(crate) const TEMPORARY: &str = ".tmp";
+
+const MAGIC: &[u8; 8] = b"HCUBEWAL";
+const VERSION: u32 = 1;
+const ZEROS_BYTES: usize = 1 << 20;
+
+/// The path of a segment.
+pub(crate) fn path(number: u64) -> String {
+    format!("{DIR}/{number:020}.wal")
+}
+
+/// The number in a segment's file name.
+pub(crate) fn number(name: &str) -> Option<u64> {
+    let number = name.strip_suffix(".wal")?.parse().ok()?;
+    path(number).ends_with(&format!("/{name}")).then_some(number)
+}
+
+/// A segment's header as found.
+pub(crate) struct Header {
+    /// The log's salt.
+    pub(crate) salt: u64,
+    /// Bytes of the segment.
+    pub(crate) bytes: u64,
+}
+
+fn encode_header(number: u64, salt: u64, bytes: u64) -> Vec<u8> {
+    let mut raw = MAGIC.to_vec();
+    raw.u32(VERSION);
+    raw.u32(0);
+    raw.u64(number);
+    raw.u64(salt);
+    raw.u64(bytes);
+    raw.resize(HEADER_BYTES as usize - 4, 0);
+    raw.u32(crc32c::crc32c(&raw));
+    raw
+}
+
+/// Reads the header of a segment; none when it is damaged.
+pub(crate) fn decode_header(raw: &[u8], number: u64) -> Result<Option<Header>, OpenError> {
+    let Some(raw) = raw.first_chunk::<{ HEADER_BYTES as usize }>() else { return Ok(None) };
+    let (content, crc) = raw.split_at(raw.len() - 4);
+    if crc32c::crc32c(content) != u32_at(crc, 0) || !content.starts_with(MAGIC) {
+        return Ok(None);
+    }
+    let found = u32_at(content, 8);
+    if found != VERSION {
+        return Err(OpenError::Version { path: path(number), found, known: VERSION });
+    }
+    let header = Header { salt: u64_at(content, 24), bytes: u64_at(content, 32) };
+    Ok((u64_at(content, 16) == number).then_some(header))
+}
+
+fn u32_at(raw: &[u8], at: usize) -> u32 {
+    let mut field = [0; 4];
+    field.copy_from_slice(&raw[at..at + 4]);
+    u32::from_le_bytes(field)
+}
+
+fn u64_at(raw: &[u8], at: usize) -> u64 {
+    let mut field = [0; 8];
+    field.copy_from_slice(&raw[at..at + 8]);
+    u64::from_le_bytes(field)
+}
+
+/// Makes a segment under its name, ready for use.
+pub(crate) fn create<D: Disk>(disk: &D, number: u64, salt: u64, bytes: u64) -> io::Result<Arc<D::File>> {
+    let temporary = format!("{DIR}/{number:020}{TEMPORARY}");
+    let file = fill(disk, &temporary, number, salt, bytes)?;
+    publish(disk, &temporary, number)?;
+    Ok(file)
+}
+
+/// Makes a segment under a temporary path: filled with zeros (a merely reserved extent would cost a journal
+/// commit at each later sync) and synced.
+pub(crate) fn fill<D: Disk>(
+    disk: &D,
+    temporary: &str,
+    number: u64,
+    salt: u64,
+    bytes: u64,
+) -> io::Result<Arc<D::File>> {
+    if disk.exists(temporary)? {
+        disk.remove(temporary)?;
+    }
+    let header = encode_header(number, salt, bytes);
+    let make = || {
+        let file = disk.create_new(temporary)?;
+        file.write_at(&header, 0)?;
+        zero(&file, header.len() as u64, bytes)?;
+        file.sync_data()?;
+        Ok(Arc::new(file))
+    };
+    make().inspect_err(|_| {
+        // What little room there is must not be kept by a file of no use. The first error is the one to tell.
+        let _ = disk.remove(temporary);
+    })
+}
+
+/// Gives a filled segment its name, durably.
+pub(crate) fn publish<D: Disk>(disk: &D, temporary: &str, number: u64) -> io::Result<()> {
+    disk.rename(temporary, &path(number))?;
+    disk.sync_dir(DIR)
+}
+
+/// Overwrites the bytes from `start` to `end` with zeros.
+pub(crate) fn zero<F: File>(file: &F, start: u64, end: u64) -> io::Result<()> {
+    let zeros = vec![0; usize::try_from(end.saturating_sub(start)).unwrap_or(ZEROS_BYTES).min(ZEROS_BYTES)];
+    let mut at = start;
+    while at < end {
+        let count = usize::try_from(end - at).unwrap_or(ZEROS_BYTES).min(zeros.len());
+        file.write_at(&zeros[..count], at)?;
+        at += count as u64;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_and_numbers_are_one_to_one() {
+        assert_eq!(number("00000000000000000007.wal"), Some(7));
+        for name in ["7.wal", "00000000000000000007.tmp", "+0000000000000000007.wal", "x.wal", ".wal"] {
+            assert_eq!(number(name), None, "{name}");
+        }
+    }
+
+    #[test]
+    fn every_flipped_bit_of_a_header_is_noticed() {
+        let raw = encode_header(3, 9, 4096);
+        assert_eq!(decode_header(&raw, 3).unwrap().unwrap().bytes, 4096);
+        assert!(decode_header(&raw, 4).unwrap().is_none());
+        for bit in 0..raw.len() * 8 {
+            let mut flipped = raw.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            assert!(decode_header(&flipped, 3).unwrap().is_none(), "bit {bit}");
+        }
+    }
+
+    #[test]
+    fn unknown_version_is_refused_by_name() {
+        let mut raw = encode_header(3, 9, 4096);
+        raw[8] = 2;
+        let crc = crc32c::crc32c(&raw[..60]);
+        raw[60..].copy_from_slice(&crc.to_le_bytes());
+        assert!(matches!(decode_header(&raw, 3), Err(OpenError::Version { found: 2, .. })));
+    }
+}

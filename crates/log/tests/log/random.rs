@@ -1,0 +1,89 @@
+//! Random runs with crashes, over hundreds of seeds.
+
+use hcube_core::ids::GroupId;
+use hcube_log::disk::faulty::{Choices, FaultyDisk};
+use hcube_log::{Log, Op, WriteError};
+
+use crate::model::{Model, State, compact, open, random_op};
+
+const SEEDS: u64 = 600;
+const STEPS: u64 = 120;
+
+/// Compacts whatever pins old segments, as the log's owner would.
+fn compaction(log: &Log<FaultyDisk>, state: &State) -> Vec<Op> {
+    let last = |id: &GroupId| {
+        let held = &state.groups[id];
+        let last = held.entries.last().map_or(held.base.index, |entry| entry.index);
+        compact(id.0, held.replica.0, last)
+    };
+    log.pressure().iter().map(last).collect()
+}
+
+/// One step; an error is only fine when the disk's fuse has blown.
+fn step(log: &mut Log<FaultyDisk>, model: &mut Model, choices: &mut Choices) -> Result<(), WriteError> {
+    match choices.below(12) {
+        0..=5 => {
+            let ops = random_op(&model.now, choices);
+            model.write(&ops);
+            log.write(&ops)?;
+        }
+        6..=8 => {
+            log.sync()?;
+            model.sync();
+        }
+        9 => {
+            log.mark_idle()?;
+            model.sync();
+        }
+        _ => {
+            let ops = compaction(log, &model.now);
+            model.write(&ops);
+            log.write(&ops)?;
+            log.reclaim()?;
+            model.sync();
+        }
+    }
+    Ok(())
+}
+
+fn run(seed: u64) -> (u64, usize) {
+    let mut choices = Choices::new(seed);
+    let disk = FaultyDisk::new();
+    let mut model = Model::default();
+    let (mut log, state) = open(&disk);
+    assert_eq!(state, model.now);
+    let mut crashes = 0;
+    for number in 0..STEPS {
+        if choices.below(15) == 0 {
+            disk.set_fuse(Some(choices.below(12)));
+        }
+        let stopped = step(&mut log, &mut model, &mut choices).is_err() || choices.below(15) == 0;
+        if stopped {
+            crashes += 1;
+            disk.crash(choices.below(u64::MAX));
+            // The power may go again while the log is opened.
+            if choices.below(3) == 0 {
+                disk.set_fuse(Some(choices.below(8)));
+                let _ = Log::open(disk.clone(), crate::model::SMALL);
+                disk.crash(choices.below(u64::MAX));
+            }
+            let (reopened, state) = open(&disk);
+            log = reopened;
+            model.recover(state, &format!("seed {seed}, step {number}"));
+        }
+    }
+    (crashes, log.stats().segments)
+}
+
+#[test]
+fn every_crash_leaves_a_prefix_with_everything_synced() {
+    let outcomes: Vec<_> = (0..SEEDS).map(run).collect();
+    let crashes: u64 = outcomes.iter().map(|(crashes, _)| crashes).sum();
+    assert!(crashes > SEEDS * 5, "only {crashes} crashes");
+    assert!(outcomes.iter().all(|(_, segments)| *segments < 30), "{outcomes:?}");
+}
+
+#[test]
+fn same_seed_leaves_the_same_disk() {
+    assert_eq!(run(3), run(3));
+}
