@@ -1,0 +1,250 @@
+//! All groups of a node, behind one write at a time.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+use hcube_core::ids::{GroupId, NodeId, ReplicaId};
+use hcube_core::meta::Placement;
+use hcube_log::{Base, HardState, Op, Position, RecoveredGroup};
+
+use crate::group::Group;
+use crate::storage::{Located, SnapshotData, Store};
+use crate::{Config, Envelope, Follower, Outgoing, ProposeError, Proposed, Ready, Rng, Role, Write};
+
+/// The Raft groups of one node.
+pub struct Groups {
+    config: Config,
+    groups: BTreeMap<GroupId, Group>,
+    /// Groups that may have something to report.
+    touched: BTreeSet<GroupId>,
+    /// Operations of groups that were made since the last write.
+    created: Vec<Op>,
+    /// For each write under way, which entries' positions come back for whom.
+    order: BTreeMap<u64, Vec<(GroupId, usize)>>,
+    next_write: u64,
+    rng: Rng,
+}
+
+impl Groups {
+    /// No groups yet. Elections depend on `seed` and on what happens, on nothing else.
+    #[must_use]
+    pub fn new(config: Config, seed: u64) -> Self {
+        Self {
+            config,
+            groups: BTreeMap::new(),
+            touched: BTreeSet::new(),
+            created: Vec::new(),
+            order: BTreeMap::new(),
+            next_write: 1,
+            rng: Rng::new(seed),
+        }
+    }
+
+    /// Takes up a replica found in the log. `applied` is what the owner has applied already; `tail` holds the
+    /// data of every entry above it, in order.
+    ///
+    /// # Panics
+    /// When the tail does not reach down to `applied`.
+    pub fn restore(
+        &mut self,
+        group: GroupId,
+        recovered: &RecoveredGroup,
+        applied: u64,
+        tail: Vec<Bytes>,
+        placement: &Placement,
+    ) {
+        let last = recovered.base.index + recovered.entries.len() as u64;
+        assert_eq!(last - tail.len() as u64, applied, "whatever is not applied must be in memory");
+        // The commit index is written without a sync of its own, so it may be behind or, where entries were
+        // cut, ahead of what the log holds.
+        let commit = recovered.hard_state.commit.clamp(applied, last);
+        let entries = recovered.entries.iter().map(|entry| (entry.term, entry.position));
+        let hard_state = HardState { commit, ..recovered.hard_state };
+        let store = Store::new(hard_state, &recovered.base, entries, tail, self.config.cache_bytes);
+        self.insert(group, recovered.replica, store, applied, placement);
+    }
+
+    /// Begins a replica that committed placement puts on this node.
+    pub fn create(&mut self, group: GroupId, replica: ReplicaId, base: Base, placement: &Placement) {
+        let commit = HardState { term: base.term, vote: 0, commit: base.index };
+        let store = Store::new(commit, &base, std::iter::empty(), Vec::new(), self.config.cache_bytes);
+        let applied = base.index;
+        self.created.push(Op::Base { group, replica, base });
+        self.created.push(Op::HardState { group, hard_state: commit });
+        self.insert(group, replica, store, applied, placement);
+    }
+
+    fn insert(&mut self, id: GroupId, replica: ReplicaId, store: Store, applied: u64, placement: &Placement) {
+        let nodes = placement.replicas().map(|replica| (replica.id, replica.node)).collect();
+        let mut group = Group::new(id, replica, store, applied, nodes, &self.config);
+        group.settle_timeout(&mut self.rng, &self.config);
+        self.groups.insert(id, group);
+        self.touched.insert(id);
+    }
+
+    /// The groups that have a replica here.
+    pub fn ids(&self) -> impl Iterator<Item = GroupId> {
+        self.groups.keys().copied()
+    }
+
+    /// Time passed. One tick for every group.
+    pub fn tick(&mut self) {
+        let ids: Vec<_> = self.groups.keys().copied().collect();
+        for id in ids {
+            self.with(id, |group, config| group.tick(config));
+        }
+    }
+
+    /// A message arrived from a node whose identity the caller has checked. One that is not for a replica
+    /// here, or not from a replica of that node, is dropped.
+    pub fn step(&mut self, from: NodeId, envelope: Envelope) {
+        self.with(envelope.group, |group, _| group.step(from, envelope));
+    }
+
+    /// Whether a message is for a replica that is here.
+    #[must_use]
+    pub fn is_for_us(&self, envelope: &Envelope) -> bool {
+        self.groups.get(&envelope.group).is_some_and(|group| group.replica == envelope.to)
+    }
+
+    /// Adds to a group's log, if this node leads it.
+    ///
+    /// # Errors
+    /// The entry is certainly not in the log then.
+    pub fn propose(&mut self, group: GroupId, data: Bytes) -> Result<Proposed, ProposeError> {
+        self.with(group, |group, _| group.propose(data)).unwrap_or(Err(ProposeError::NoReplica))
+    }
+
+    /// Asks for the index up to which everything acknowledged so far is committed; the answer is a
+    /// [`crate::ReadIndex`] with this token, or none when leadership is lost meanwhile.
+    ///
+    /// # Errors
+    /// When this node does not lead the group, or not for long enough to know.
+    pub fn read_index(&mut self, group: GroupId, token: u64) -> Result<(), ProposeError> {
+        self.with(group, |group, _| group.read_index(token)).unwrap_or(Err(ProposeError::NoReplica))
+    }
+
+    /// Stands for election now.
+    pub fn campaign(&mut self, group: GroupId) {
+        self.with(group, |group, _| group.campaign());
+    }
+
+    /// Hands leadership to another replica.
+    pub fn transfer(&mut self, group: GroupId, to: ReplicaId) {
+        self.with(group, |group, _| group.transfer(to));
+    }
+
+    /// Whether leadership of the group is being handed over.
+    #[must_use]
+    pub fn transferring(&self, group: GroupId) -> bool {
+        self.groups.get(&group).is_some_and(Group::transferring)
+    }
+
+    /// Whom the replica here follows.
+    #[must_use]
+    pub fn role(&self, group: GroupId) -> Option<Role> {
+        self.groups.get(&group).map(Group::role)
+    }
+
+    /// How far each replica is, as the leader here knows; the leader itself included.
+    #[must_use]
+    pub fn followers(&self, group: GroupId) -> Vec<Follower> {
+        self.groups.get(&group).map(Group::followers).unwrap_or_default()
+    }
+
+    /// The replica here: last, committed, applied and base index.
+    #[must_use]
+    pub fn indexes(&self, group: GroupId) -> Option<Indexes> {
+        let group = self.groups.get(&group)?;
+        Some(Indexes {
+            last: group.last(),
+            commit: group.commit(),
+            applied: group.applied(),
+            base: group.base_index(),
+        })
+    }
+
+    /// Where an entry's data is.
+    #[must_use]
+    pub fn locate(&self, group: GroupId, index: u64) -> Option<Located> {
+        self.groups.get(&group)?.locate(index)
+    }
+
+    /// Forgets entries up to an applied index: `data` is the state at exactly that index.
+    pub fn compact(&mut self, group: GroupId, index: u64, data: SnapshotData) {
+        self.with(group, |group, _| group.compact(index, data));
+    }
+
+    /// Answers a [`crate::Fetch`]; none when the entries could not be read.
+    pub fn fetched(&mut self, group: GroupId, token: u64, entries: Option<Vec<Bytes>>) {
+        self.with(group, |group, _| group.fetched(token, entries));
+    }
+
+    /// A follower is still fetching the files of the snapshot it was sent.
+    pub fn snapshot_progress(&mut self, group: GroupId, replica: ReplicaId) {
+        self.with(group, |group, _| group.snapshot_progress(replica));
+    }
+
+    /// A write is durable. `positions` are those of its entries, in order. Writes are reported in order.
+    pub fn persisted(&mut self, write: u64, positions: Vec<Position>) -> Vec<Outgoing> {
+        let mut positions = positions.into_iter();
+        let mut out = Vec::new();
+        for (id, entries) in self.order.remove(&write).unwrap_or_default() {
+            let mut own = positions.by_ref().take(entries).collect::<Vec<_>>().into_iter();
+            let messages = self.with(id, |group, _| group.persisted(write, &mut own));
+            out.extend(messages.unwrap_or_default());
+        }
+        out
+    }
+
+    /// Everything to be done since the last call.
+    pub fn ready(&mut self) -> Ready {
+        let mut out = Ready::default();
+        let write = self.next_write;
+        let mut ops = std::mem::take(&mut self.created);
+        let mut sync = !ops.is_empty();
+        let mut order = Vec::new();
+        for id in std::mem::take(&mut self.touched) {
+            let Some(group) = self.groups.get_mut(&id) else { continue };
+            let before = ops.len();
+            sync |= group.ready(write, &mut ops, &mut out);
+            if ops.len() > before {
+                order.push((id, ops[before..].iter().map(appended).sum()));
+            }
+        }
+        if !ops.is_empty() {
+            self.next_write += 1;
+            self.order.insert(write, order);
+            out.write = Some(Write { number: write, ops, sync });
+        }
+        out
+    }
+
+    fn with<T>(&mut self, id: GroupId, act: impl FnOnce(&mut Group, &Config) -> T) -> Option<T> {
+        let group = self.groups.get_mut(&id)?;
+        let result = act(group, &self.config);
+        group.settle_timeout(&mut self.rng, &self.config);
+        self.touched.insert(id);
+        Some(result)
+    }
+}
+
+fn appended(op: &Op) -> usize {
+    match op {
+        Op::Append { entries, .. } => entries.len(),
+        _ => 0,
+    }
+}
+
+/// How far one replica is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Indexes {
+    /// The newest entry.
+    pub last: u64,
+    /// The newest entry known to be committed.
+    pub commit: u64,
+    /// The newest entry handed out to be applied.
+    pub applied: u64,
+    /// The last entry that was compacted away.
+    pub base: u64,
+}
