@@ -1,0 +1,166 @@
+//! Moving records out of the log into sorted files, so that the log's segments can go; and letting go of files
+//! that hold nothing any more.
+
+use std::collections::BTreeSet;
+
+use hcube_consensus::SnapshotData;
+use hcube_core::ids::{GroupId, ReplicaId};
+use hcube_log::{SortedFileId, SortedFileMeta};
+
+use super::Peer;
+use crate::slot::{Place, Slot};
+use crate::{Action, Compaction, CompactionRow};
+
+/// The compaction under way, and those that wait.
+#[derive(Debug, Default)]
+pub(super) struct Compacting {
+    wanted: BTreeSet<GroupId>,
+    under_way: Option<UnderWay>,
+    /// Files to delete once the write that drops them is durable; none while that write is not numbered yet.
+    doomed: Vec<(Option<u64>, Vec<SortedFileId>)>,
+}
+
+#[derive(Debug)]
+struct UnderWay {
+    group: GroupId,
+    index: u64,
+    life: u64,
+    file: SortedFileId,
+    /// The state at `index`, with its records in `file`.
+    state: Slot,
+}
+
+impl Compacting {
+    pub fn want(&mut self, groups: Vec<GroupId>) {
+        self.wanted.extend(groups);
+    }
+
+    /// The bases noted since the last write are in this one.
+    pub fn carried_by(&mut self, write: u64) {
+        for (number, _) in self.doomed.iter_mut().filter(|(number, _)| number.is_none()) {
+            *number = Some(write);
+        }
+    }
+}
+
+impl Peer {
+    /// Begins the next compaction, if one is wanted and none is under way.
+    pub(super) fn compact_next(&mut self) {
+        while self.compacting.under_way.is_none() {
+            let Some(group) = self.compacting.wanted.pop_first() else { return };
+            if group == GroupId::META {
+                self.compact_metadata();
+            } else {
+                self.compact_slot(group);
+            }
+        }
+    }
+
+    fn compact_metadata(&mut self) {
+        let Some(indexes) = self.groups.indexes(GroupId::META) else { return };
+        if indexes.applied > indexes.base {
+            let data = SnapshotData { state: self.meta.encode(), files: Vec::new() };
+            self.groups.compact(GroupId::META, indexes.applied, data);
+        }
+    }
+
+    fn compact_slot(&mut self, group: GroupId) {
+        let Some(indexes) = self.groups.indexes(group) else { return };
+        let Some(replica) = self.slots.get(&group) else { return };
+        let dead = replica.files.len() > replica.slot.files().len();
+        if indexes.applied == indexes.base && !dead {
+            return;
+        }
+        let rows = self.rows(group);
+        let Some(replica) = self.slots.get(&group) else { return };
+        let mut state = replica.slot.clone();
+        if rows.is_empty() {
+            state.compacted(indexes.applied, None);
+            self.settle(group, indexes.applied, &state, None);
+            return;
+        }
+        let file = SortedFileId { group, replica: replica.replica, generation: self.rng.next_u64() };
+        state.compacted(indexes.applied, Some(file));
+        let life = replica.life;
+        self.compacting.under_way = Some(UnderWay { group, index: indexes.applied, life, file, state });
+        self.actions.push(Action::Compact(Compaction { group, file, rows }));
+    }
+
+    /// Every batch that lies in the group's log, by partition and offset.
+    fn rows(&self, group: GroupId) -> Vec<CompactionRow> {
+        let Some(replica) = self.slots.get(&group) else { return Vec::new() };
+        let mut rows = Vec::new();
+        for (partition, state) in replica.slot.partitions() {
+            for chunk in state.chunks().filter(|chunk| matches!(chunk.place, Place::Log(_))) {
+                let records = u32::try_from(chunk.end - chunk.first).expect("a batch's count is a u32");
+                let piece = self.piece(group, chunk).expect("what is not compacted is in the log");
+                rows.push(CompactionRow { partition, records, piece });
+            }
+        }
+        rows
+    }
+
+    /// A compaction's file is written and durable, or could not be written.
+    pub(super) fn compacted(&mut self, group: GroupId, result: Result<SortedFileMeta, String>) {
+        let Some(done) = self.compacting.under_way.take_if(|under_way| under_way.group == group) else {
+            return;
+        };
+        let current = self.slots.get(&group).is_some_and(|replica| replica.life == done.life);
+        match result {
+            Ok(file) if current => self.settle(group, done.index, &done.state, Some(file)),
+            // A snapshot replaced the state meanwhile: the file is nobody's.
+            Ok(file) => self.actions.push(Action::RemoveFiles(vec![file.id])),
+            // Segments stay until it works: the disk event asks again.
+            Err(_) => self.actions.push(Action::RemoveFiles(vec![done.file])),
+        }
+        self.compact_next();
+    }
+
+    /// Makes the compacted state the group's base.
+    fn settle(&mut self, group: GroupId, index: u64, state: &Slot, file: Option<SortedFileMeta>) {
+        let Some(replica) = self.slots.get_mut(&group) else { return };
+        let id = file.as_ref().map(|file| file.id);
+        replica.files.extend(file.map(|file| (file.id, file)));
+        replica.slot.compacted(index, id);
+        // Both the state that becomes the base and the state of now may refer to files.
+        let mut used = state.files();
+        used.extend(replica.slot.files());
+        let dead: Vec<_> = replica.files.keys().filter(|id| !used.contains(id)).copied().collect();
+        for id in &dead {
+            replica.files.remove(id);
+        }
+        let named = state.files();
+        let files = replica.files.values().filter(|file| named.contains(&file.id)).cloned().collect();
+        self.groups.compact(group, index, SnapshotData { state: state.encode(), files });
+        if !dead.is_empty() {
+            self.compacting.doomed.push((None, dead));
+        }
+    }
+
+    /// A write is durable: files that it dropped can go.
+    pub(super) fn written(&mut self, number: u64) {
+        let due = |(write, _): &(Option<u64>, Vec<SortedFileId>)| write.is_some_and(|write| write <= number);
+        let (done, later) = std::mem::take(&mut self.compacting.doomed).into_iter().partition(due);
+        self.compacting.doomed = later;
+        let files: Vec<_> = Vec::from_iter::<Vec<(Option<u64>, Vec<SortedFileId>)>>(done)
+            .into_iter()
+            .flat_map(|(_, files)| files)
+            .collect();
+        if !files.is_empty() {
+            self.actions.push(Action::RemoveFiles(files));
+        }
+    }
+
+    /// Retention or a deletion may have emptied files.
+    pub(super) fn look_for_dead_files(&mut self, group: GroupId) {
+        let Some(replica) = self.slots.get(&group) else { return };
+        if replica.files.len() > replica.slot.files().len() {
+            self.compacting.want(vec![group]);
+        }
+    }
+
+    /// The replica of a group that a node holds.
+    pub(super) fn replica_on(&self, group: GroupId, node: hcube_core::ids::NodeId) -> Option<ReplicaId> {
+        self.meta.placement_of(group)?.replica_on(node)
+    }
+}

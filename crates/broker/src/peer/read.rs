@@ -1,0 +1,282 @@
+//! Pulls: what may be read here, where it lies, and waiting for what does not exist yet.
+
+use hcube_consensus::ReadIndex;
+use hcube_core::ids::GroupId;
+
+use super::Peer;
+use super::call::{CallId, Waits};
+use super::lead::Existence;
+use crate::command::{PartitionId, batch_of};
+use crate::request::{Answer, Error, From, Pull, Request, StoredBatch};
+use crate::slot::{Chunk, Partition, Place};
+use crate::{Action, Piece, ReadError, ReadPlan, ReadToken};
+
+/// How often a read is planned again because what it looked for had moved.
+const READ_TRIES: u32 = 5;
+
+/// What can be done about a pull here and now.
+enum Step {
+    /// Read from this offset on; the stamp leaves out older batches.
+    Read {
+        from: u64,
+        stamp_ms: u64,
+    },
+    /// There is nothing yet; wait for it or say so.
+    Nothing {
+        from: u64,
+    },
+    /// Only the leader may decide.
+    AskLeader,
+    /// The leader, who is here, must make sure that it still leads.
+    Confirm,
+    Refuse(Error),
+}
+
+impl Peer {
+    pub(super) fn pull(&mut self, id: CallId, group: GroupId) {
+        let Some((call, pull)) = self.calls.get(id).and_then(|call| match &call.request {
+            Request::Pull(pull) => Some((call, pull.clone())),
+            _ => None,
+        }) else {
+            return;
+        };
+        let confirmed = call.confirmed;
+        if !self.slots.contains_key(&group) {
+            return self.finish(id, Err(Error::NotHere));
+        }
+        match self.existence(&pull.topic, pull.partition) {
+            Existence::Exists => {}
+            Existence::Gone => return self.finish(id, Err(Error::UnknownTopic)),
+            Existence::Unheard => return self.park(id),
+        }
+        match self.step(group, &pull, confirmed) {
+            Step::Read { from, stamp_ms } => self.read(id, group, &pull, from, stamp_ms),
+            Step::Nothing { from } if pull.wait_ms > 0 => self.poll(id, &pull, from),
+            Step::Nothing { from } => self.finish_empty(id, group, &pull, from),
+            Step::Confirm => self.confirm(id, group),
+            Step::AskLeader => self.ask_leader(id),
+            Step::Refuse(error) => self.finish(id, Err(error)),
+        }
+    }
+
+    fn step(&self, group: GroupId, pull: &Pull, confirmed: bool) -> Step {
+        let empty = Partition::default();
+        let state = self.slots.get(&group).and_then(|r| r.slot.partition((pull.topic.id, pull.partition)));
+        let state = state.unwrap_or(&empty);
+        let (start, end) = (state.log_start(), state.next_offset());
+        let leads = self.groups.role(group).is_some_and(|role| role.leads) && self.leading_ready(group);
+        let final_word = confirmed || pull.replica.is_some();
+        // What this replica alone cannot say for sure goes to the leader, and the leader makes sure first.
+        let undecided = if leads { Step::Confirm } else { Step::AskLeader };
+        let beyond = |from: u64| {
+            if from < start || (from > end && pull.replica.is_none()) {
+                let refusal = Error::OutOfRange { wanted: from, log_start: start, high_watermark: end };
+                if final_word { Step::Refuse(refusal) } else { undecided_again(leads) }
+            } else if leads || pull.wait_ms > 0 || final_word {
+                Step::Nothing { from }
+            } else {
+                Step::AskLeader
+            }
+        };
+        match pull.from {
+            From::Offset(from) if (start..end).contains(&from) => Step::Read { from, stamp_ms: 0 },
+            From::Offset(from) => beyond(from),
+            From::Earliest if start < end => Step::Read { from: start, stamp_ms: 0 },
+            From::Earliest => beyond(start),
+            From::Latest if final_word => Step::Nothing { from: end },
+            From::Stamp(stamp_ms) if final_word => match state.chunk_at_stamp(stamp_ms) {
+                Some(chunk) => Step::Read { from: chunk.first.max(start), stamp_ms },
+                None => Step::Nothing { from: end },
+            },
+            From::Latest | From::Stamp(_) => undecided,
+        }
+    }
+
+    /// Sends the call to the leader, wherever it came from.
+    fn ask_leader(&mut self, id: CallId) {
+        let Some(call) = self.calls.get_mut(id) else { return };
+        if let Request::Pull(pull) = &mut call.request {
+            pull.leader = true;
+        }
+        // A peer that chose this replica as any replica is told to choose the leader.
+        self.dispatch(id);
+    }
+
+    fn read(&mut self, id: CallId, group: GroupId, pull: &Pull, from: u64, stamp_ms: u64) {
+        let partition = (pull.topic.id, pull.partition);
+        let pieces =
+            self.pieces(group, partition, from, u64::from(pull.max_bytes), u64::from(pull.max_records));
+        let plan = ReadPlan {
+            partition,
+            from,
+            stamp_ms,
+            max_bytes: pull.max_bytes.into(),
+            max_records: pull.max_records.into(),
+            pieces,
+        };
+        self.calls.waits(id, Waits::Disk);
+        // The poll's own end no longer counts: there is something to read.
+        self.calls.wake_at(id, u64::MAX);
+        self.actions.push(Action::Read { token: ReadToken(id), plan });
+    }
+
+    fn pieces(
+        &self,
+        group: GroupId,
+        partition: PartitionId,
+        from: u64,
+        max_bytes: u64,
+        max_records: u64,
+    ) -> Vec<Piece> {
+        let Some(replica) = self.slots.get(&group) else { return Vec::new() };
+        let Some(state) = replica.slot.partition(partition) else { return Vec::new() };
+        let (mut bytes, mut pieces) = (0, Vec::new());
+        for chunk in state.chunks_from(from) {
+            if !pieces.is_empty() && (bytes >= max_bytes || chunk.first >= from.saturating_add(max_records)) {
+                break;
+            }
+            bytes += chunk.bytes;
+            pieces.extend(self.piece(group, chunk));
+        }
+        pieces
+    }
+
+    /// Where a run of records is to be read.
+    pub(super) fn piece(&self, group: GroupId, chunk: &Chunk) -> Option<Piece> {
+        let (base_offset, stamp_ms) = (chunk.first, chunk.stamp_ms);
+        match chunk.place {
+            Place::File(id) => {
+                let file = self.slots.get(&group)?.files.get(&id)?.clone();
+                Some(Piece::File { file, end: chunk.end })
+            }
+            Place::Log(index) => match self.groups.locate(group, index)? {
+                hcube_consensus::Located::Memory(entry) => {
+                    let batch = batch_of(&entry).expect("a run of records is a publish");
+                    Some(Piece::Memory(StoredBatch { base_offset, stamp_ms, batch }))
+                }
+                hcube_consensus::Located::Disk(position) => {
+                    Some(Piece::Log { base_offset, stamp_ms, position })
+                }
+            },
+        }
+    }
+
+    pub(super) fn read_done(&mut self, token: ReadToken, result: Result<Vec<StoredBatch>, ReadError>) {
+        let id = token.0;
+        let Some(call) = self.calls.get_mut(id).filter(|call| call.waits == Waits::Disk) else { return };
+        let Request::Pull(pull) = call.request.clone() else { return };
+        let group = call.request.group(&self.meta);
+        match result {
+            Ok(batches) if batches.is_empty() => {
+                // Every batch was older than the stamp: what is wanted does not exist yet.
+                let end = self.state_of(group, &pull).map_or(0, Partition::next_offset);
+                if pull.wait_ms > 0 {
+                    self.poll(id, &pull, end);
+                } else {
+                    self.finish_empty(id, group, &pull, end);
+                }
+            }
+            Ok(batches) => {
+                let first = batches[0].base_offset;
+                let from = match pull.from {
+                    From::Offset(offset) => offset,
+                    _ => self.state_of(group, &pull).map_or(first, |state| state.log_start().max(first)),
+                };
+                let answer = self.pulled(group, &pull, from, batches);
+                self.finish(id, Ok(answer));
+            }
+            Err(ReadError::Gone) if call.tries < READ_TRIES => {
+                call.tries += 1;
+                self.pull(id, group);
+            }
+            Err(error) => self.finish(id, Err(Error::Read(error.to_string()))),
+        }
+    }
+
+    fn state_of(&self, group: GroupId, pull: &Pull) -> Option<&Partition> {
+        self.slots.get(&group)?.slot.partition((pull.topic.id, pull.partition))
+    }
+
+    fn pulled(&self, group: GroupId, pull: &Pull, from: u64, batches: Vec<StoredBatch>) -> Answer {
+        let state = self.state_of(group, pull);
+        Answer::Pulled {
+            from,
+            batches,
+            high_watermark: state.map_or(0, Partition::next_offset),
+            log_start: state.map_or(0, Partition::log_start),
+        }
+    }
+
+    fn finish_empty(&mut self, id: CallId, group: GroupId, pull: &Pull, from: u64) {
+        let answer = self.pulled(group, pull, from, Vec::new());
+        self.finish(id, Ok(answer));
+    }
+
+    /// Waits for the record at `from`.
+    fn poll(&mut self, id: CallId, pull: &Pull, from: u64) {
+        let first = self.calls.get(id).is_some_and(|call| !matches!(call.waits, Waits::Record));
+        self.polls.entry((pull.topic.id, pull.partition)).or_default().insert(id);
+        if let Some(call) = self.calls.get_mut(id) {
+            if let Request::Pull(pull) = &mut call.request {
+                // From now on the pull is for this very offset, whatever it was asked for by.
+                pull.from = From::Offset(from);
+            }
+        }
+        self.calls.waits(id, Waits::Record);
+        if first {
+            self.calls.wake_at(id, self.now.mono_ms + u64::from(pull.wait_ms));
+        }
+    }
+
+    /// A poll's time is over: it ends with nothing.
+    pub(super) fn end_poll(&mut self, id: CallId) {
+        let Some(call) = self.calls.get(id) else { return };
+        let Request::Pull(pull) = call.request.clone() else { return };
+        let group = call.request.group(&self.meta);
+        let from = match pull.from {
+            From::Offset(from) => from,
+            _ => 0,
+        };
+        self.finish_empty(id, group, &pull, from);
+    }
+
+    pub(super) fn forget_poll(&mut self, id: CallId) {
+        let Some(call) = self.calls.get(id) else { return };
+        let Request::Pull(pull) = &call.request else { return };
+        let at = (pull.topic.id, pull.partition);
+        if let Some(waiting) = self.polls.get_mut(&at) {
+            waiting.remove(&id);
+            if waiting.is_empty() {
+                self.polls.remove(&at);
+            }
+        }
+    }
+
+    /// The partition changed: whoever waits for it looks again.
+    pub(super) fn wake_polls(&mut self, at: PartitionId) {
+        for id in self.polls.remove(&at).unwrap_or_default() {
+            let group = self.calls.get(id).map(|call| call.request.group(&self.meta));
+            if let Some(group) = group {
+                self.pull(id, group);
+            }
+        }
+    }
+
+    /// A read is confirmed; it is served as soon as everything up to its index is applied.
+    pub(super) fn read_confirmed(&mut self, read: ReadIndex) {
+        let applied = self.groups.indexes(read.group).map_or(0, |indexes| indexes.applied);
+        let waits = self.calls.get(read.token).is_some_and(|call| call.waits == Waits::Confirmation);
+        if !waits {
+            return;
+        }
+        if read.index <= applied {
+            self.answer_confirmed(read.token, read.group);
+        } else {
+            self.confirmed.entry(read.group).or_default().push((read.index, read.token));
+        }
+    }
+}
+
+fn undecided_again(leads: bool) -> Step {
+    if leads { Step::Confirm } else { Step::AskLeader }
+}

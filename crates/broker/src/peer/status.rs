@@ -1,0 +1,116 @@
+//! What others may know about a peer: a snapshot for observers, made on demand.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use hcube_consensus::Indexes;
+use hcube_core::ids::{GroupId, NodeId, Vertex};
+use hcube_core::meta::Meta;
+
+use super::Peer;
+use crate::request::ReplicaStatus;
+
+/// How a peer stands.
+#[derive(Debug, Clone)]
+pub struct Status {
+    /// The node.
+    pub node: NodeId,
+    /// Its position.
+    pub vertex: Vertex,
+    /// Members, placement and topics as far as this peer has applied them.
+    pub meta: Arc<Meta>,
+    /// The replicas here.
+    pub groups: BTreeMap<GroupId, GroupStatus>,
+    /// Who leads the other groups, as far as answers have shown.
+    pub hints: BTreeMap<GroupId, NodeId>,
+    /// Peers to which frames can be sent.
+    pub links: Vec<NodeId>,
+    /// Requests under way.
+    pub calls: usize,
+    /// Whether the disk has no room for records.
+    pub disk_full: bool,
+    /// Whether the wall clock went on as the monotonic one did.
+    pub clock_is_sane: bool,
+    /// Groups whose snapshots are being fetched.
+    pub restoring: Vec<GroupId>,
+}
+
+/// How a replica stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct GroupStatus {
+    /// Its term.
+    pub term: u64,
+    /// Who leads it.
+    pub leader: Option<NodeId>,
+    /// Its log.
+    pub indexes: Indexes,
+    /// Replicas that are not in sync, if this peer leads.
+    pub lagging: usize,
+}
+
+impl Peer {
+    /// How this peer stands now.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        let groups = self
+            .groups
+            .ids()
+            .filter_map(|group| {
+                let role = self.groups.role(group)?;
+                let lagging = if role.leads {
+                    self.replica_states(group).iter().filter(|replica| !replica.in_sync).count()
+                } else {
+                    0
+                };
+                let indexes = self.groups.indexes(group)?;
+                Some((group, GroupStatus { term: role.term, leader: role.leader, indexes, lagging }))
+            })
+            .collect();
+        Status {
+            node: self.node,
+            vertex: self.vertex,
+            meta: self.meta.clone(),
+            groups,
+            hints: self.hints.clone(),
+            links: self.links.iter().copied().collect(),
+            calls: self.calls.len(),
+            disk_full: self.disk_full,
+            clock_is_sane: self.clock_is_sane(),
+            restoring: self.staging.keys().copied().collect(),
+        }
+    }
+
+    /// Members, placement and topics as far as this peer has applied them.
+    #[must_use]
+    pub fn meta(&self) -> &Arc<Meta> {
+        &self.meta
+    }
+
+    /// A slot's state here, for tests and inspection.
+    #[must_use]
+    pub fn slot(&self, group: GroupId) -> Option<&crate::slot::Slot> {
+        self.slots.get(&group).map(|replica| &replica.slot)
+    }
+
+    /// Whom the replicas here follow, for tests and inspection.
+    #[must_use]
+    pub fn role(&self, group: GroupId) -> Option<hcube_consensus::Role> {
+        self.groups.role(group)
+    }
+
+    /// Every replica of a group that this peer leads, as it knows them.
+    pub(super) fn replica_states(&self, group: GroupId) -> Vec<ReplicaStatus> {
+        let Some(placement) = self.meta.placement_of(group) else { return Vec::new() };
+        let commit = self.groups.indexes(group).map_or(0, |indexes| indexes.commit);
+        let followers = self.groups.followers(group);
+        placement
+            .voters
+            .iter()
+            .map(|voter| {
+                let follower = followers.iter().find(|follower| follower.replica == voter.id);
+                let in_sync = follower.is_some_and(|follower| follower.active && follower.matched >= commit);
+                ReplicaStatus { node: voter.node, in_sync }
+            })
+            .collect()
+    }
+}
