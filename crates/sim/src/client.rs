@@ -48,12 +48,12 @@ impl Publisher {
         Request::Publish { topic: self.topic.clone(), partition: self.partition, batch }
     }
 
-    /// The batch under way was acknowledged; returns its values.
-    pub fn acknowledged(&mut self) -> Vec<Bytes> {
-        let (_, values) = self.under_way.take().expect("only what is under way is acknowledged");
+    /// The batch under way was acknowledged; returns its bytes and values.
+    pub fn acknowledged(&mut self) -> (Bytes, Vec<Bytes>) {
+        let (batch, values) = self.under_way.take().expect("only what is under way is acknowledged");
         self.sequence += values.len() as u64;
         self.acknowledged_batches += 1;
-        values
+        (batch.bytes().clone(), values)
     }
 }
 

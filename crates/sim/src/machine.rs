@@ -2,10 +2,13 @@
 
 use std::collections::VecDeque;
 
+use bytes::Bytes;
+use hcube_broker::command::batch_of;
+use hcube_broker::slot::Slot;
 use hcube_broker::storage::Storage;
-use hcube_broker::{Now, Peer, start};
+use hcube_broker::{Now, PartitionId, Peer, start};
 use hcube_consensus::Write;
-use hcube_core::ids::NodeId;
+use hcube_core::ids::{GroupId, NodeId};
 use hcube_core::meta::Meta;
 use hcube_log::disk::faulty::FaultyDisk;
 use hcube_log::{Log, Position, Recovery};
@@ -67,6 +70,28 @@ impl Machine {
         let (queue, writing) = (VecDeque::new(), Vec::new());
         self.process = Some(Process { peer, log, storage, queue, writing, sync: false });
         recovery
+    }
+
+    /// Whether a batch would survive if the power failed now: invariant 1 asks it of a majority.
+    pub fn holds_durably(
+        &self,
+        log_config: &hcube_log::Config,
+        group: GroupId,
+        partition: PartitionId,
+        base_offset: u64,
+        batch: &Bytes,
+    ) -> bool {
+        let opened = Log::open(self.disk.durable_fork(), log_config.clone());
+        let (log, recovery) = opened.expect("the durable part of a log opens");
+        let Some(recovered) = recovery.groups.get(&group) else { return false };
+        let base = Slot::decode(&recovered.base.state).expect("a base's state decodes");
+        let compacted = base.partition(partition).is_some_and(|state| state.next_offset() > base_offset);
+        let reader = log.reader();
+        compacted
+            || recovered.entries.iter().any(|entry| {
+                let data = reader.read(entry.position).expect("what was recovered can be read");
+                batch_of(&data).as_ref() == Some(batch)
+            })
     }
 
     /// Power is lost: the process is gone, and whatever was not synced may be.

@@ -52,6 +52,8 @@ pub struct Report {
     pub elections: u64,
     /// Times a publisher repeated a batch whose end it did not know.
     pub repeats: u64,
+    /// Acknowledgements for which a majority of the disks was looked at.
+    pub durability_checks: u64,
     /// Faults, and what the storage did.
     pub counts: Counts,
     /// Frames lost.
@@ -64,6 +66,8 @@ pub struct Report {
 
 const TOPICS: u128 = 3;
 const PARTITIONS: u16 = 3;
+/// Of so many acknowledgements, the disks are looked at for one.
+const DURABILITY_SAMPLE: u64 = 20;
 /// After the faults end, everything must be well within this, in microseconds.
 const HEALING_US: u64 = 60_000_000;
 
@@ -89,6 +93,7 @@ struct Run {
     /// Requests of publishers under way, and when each gives up waiting.
     asked: BTreeMap<RequestId, (usize, u64)>,
     readers: BTreeMap<RequestId, (PartitionId, u64)>,
+    durability_checks: u64,
 }
 
 impl Run {
@@ -121,6 +126,7 @@ impl Run {
             publishers: Vec::new(),
             asked: BTreeMap::new(),
             readers: BTreeMap::new(),
+            durability_checks: 0,
         }
     }
 
@@ -210,9 +216,16 @@ impl Run {
         let publisher = &mut self.publishers[number];
         match result {
             Ok(Answer::Published { base_offset, .. }) => {
-                let values = publisher.acknowledged();
+                let (batch, values) = publisher.acknowledged();
                 let partition = publisher.partition_id();
+                let topic = publisher.topic.name.clone();
                 self.world.history.acknowledge(partition, base_offset, &values);
+                if self.world.rng.below(DURABILITY_SAMPLE) == 0 {
+                    let group = slot_of(&topic, partition.1, self.scenario.slots).into();
+                    let (copies, voters) = self.world.durable_copies(group, partition, base_offset, &batch);
+                    assert!(copies > voters / 2, "acknowledged with {copies} durable copies of {voters}");
+                    self.durability_checks += 1;
+                }
             }
             Ok(other) => panic!("a publish was answered with {other:?}"),
             // The batch stays under way and is sent again, with the same sequence.
@@ -391,6 +404,7 @@ impl Run {
             records: self.world.history.acknowledged_count() as u64,
             elections: self.world.history.elections,
             repeats: sum(|publisher| publisher.repeats),
+            durability_checks: self.durability_checks,
             counts: self.world.counts,
             frames_lost: self.world.network.lost,
             frames_repeated: self.world.network.repeated,

@@ -362,6 +362,22 @@ impl World {
         self.event(at, event);
     }
 
+    /// Voters of a group on whose disks a batch is sure to survive, and voters in all.
+    pub fn durable_copies(
+        &self,
+        group: GroupId,
+        partition: hcube_broker::PartitionId,
+        base_offset: u64,
+        batch: &bytes::Bytes,
+    ) -> (usize, usize) {
+        let voters = &self.meta.placement_of(group).expect("every slot is placed").voters;
+        let holds = |machine: &&Machine| {
+            voters.iter().any(|voter| voter.node == machine.node)
+                && machine.holds_durably(&self.log_config, group, partition, base_offset, batch)
+        };
+        (self.machines.iter().filter(holds).count(), voters.len())
+    }
+
     /// How each replica of a group stands, for the message of a failure.
     pub fn describe(&self, group: GroupId) -> String {
         let states = self.machines.iter().filter_map(|machine| {

@@ -89,6 +89,24 @@ impl Choices {
     }
 }
 
+impl World {
+    /// A disk of its own with copies of these files.
+    fn of(
+        files: &BTreeMap<String, Arc<Mutex<Inode>>>,
+        dirs: &BTreeSet<String>,
+        copy: impl Fn(&Inode) -> Inode,
+    ) -> FaultyDisk {
+        let files: BTreeMap<_, _> = files
+            .iter()
+            .map(|(path, inode)| (path.clone(), Arc::new(Mutex::new(copy(&lock(inode))))))
+            .collect();
+        let durable_files = files.clone();
+        let world =
+            Self { durable_files, files, durable_dirs: dirs.clone(), dirs: dirs.clone(), ..Self::default() };
+        FaultyDisk { world: Arc::new(Mutex::new(world)) }
+    }
+}
+
 impl FaultyDisk {
     /// An empty disk without faults so far.
     #[must_use]
@@ -124,19 +142,14 @@ impl FaultyDisk {
     #[must_use]
     pub fn fork(&self) -> Self {
         let world = self.lock();
-        let files: BTreeMap<_, _> = world
-            .files
-            .iter()
-            .map(|(path, inode)| (path.clone(), Arc::new(Mutex::new(lock(inode).fork()))))
-            .collect();
-        let fork = World {
-            durable_files: files.clone(),
-            files,
-            durable_dirs: world.dirs.clone(),
-            dirs: world.dirs.clone(),
-            ..World::default()
-        };
-        Self { world: Arc::new(Mutex::new(fork)) }
+        World::of(&world.files, &world.dirs, Inode::fork)
+    }
+
+    /// Another disk with what is sure to survive a crash of this one now, and no more.
+    #[must_use]
+    pub fn durable_fork(&self) -> Self {
+        let world = self.lock();
+        World::of(&world.durable_files, &world.durable_dirs, Inode::durable_fork)
     }
 
     /// The disk is replaced by an empty one. Open files are dead.

@@ -58,6 +58,11 @@ impl Inode {
         Self { seen: self.seen.clone(), durable: self.seen.clone(), unsynced: Vec::new() }
     }
 
+    /// A file with the durable bytes alone.
+    pub(super) fn durable_fork(&self) -> Self {
+        Self { seen: self.durable.clone(), durable: self.durable.clone(), unsynced: Vec::new() }
+    }
+
     /// Each sector keeps the first few of the writes that touched it: in a third of all crashes none, in
     /// another all, else a number of its own.
     pub(super) fn crash(&mut self, choices: &mut Choices) {
