@@ -40,6 +40,10 @@ pub struct Config {
     pub hand_over_ticks: u64,
     /// Bytes of a snapshot's file asked for at a time.
     pub file_part_bytes: u32,
+    /// Bytes of batches in one answer to a pull, whatever it asks for.
+    pub pull_bytes_max: u32,
+    /// Bytes that the log takes as the state of a group; a group with more is not compacted.
+    pub base_bytes_max: usize,
 }
 
 impl Default for Config {
@@ -51,6 +55,8 @@ impl Default for Config {
             retention_ticks: 100,
             hand_over_ticks: 30,
             file_part_bytes: 256 << 10,
+            pull_bytes_max: 8 << 20,
+            base_bytes_max: 15 << 20,
         }
     }
 }
@@ -147,6 +153,10 @@ pub enum Event {
     Staged {
         /// Its group.
         group: GroupId,
+        /// Its file.
+        file: SortedFileId,
+        /// Where the part began.
+        at: u64,
         /// Whether the part is safe.
         result: Result<(), String>,
     },

@@ -88,6 +88,7 @@ impl Peer {
         let mut groups = Groups::new(config.consensus.clone(), rng.next_u64());
         let meta = restore_metadata(recovery, &read)?;
         let vertex = meta.members.get(&node).ok_or(StartError::NotMember)?.vertex;
+        check_replicas(&meta, node, recovery)?;
         let mut slots = BTreeMap::new();
         for (&group, recovered) in &recovery.groups {
             let Some(placement) = meta.placement_of(group) else { continue };
@@ -161,7 +162,7 @@ impl Peer {
             Event::ReadDone { token, result } => self.read_done(token, result),
             Event::FileRead { token, result } => self.file_read(token, result),
             Event::Compacted { group, result } => self.compacted(group, result),
-            Event::Staged { group, result } => self.staged(group, result),
+            Event::Staged { group, file, at, result } => self.staged(group, file, at, result),
         }
         self.pump();
         std::mem::take(&mut self.actions)
@@ -235,6 +236,19 @@ impl Peer {
         let call = Call::local(id, request, deadline_ms, self.vertex);
         self.begin(call);
     }
+}
+
+/// Every replica that placement puts on this node must be in its log: one that is missing would be a disk that
+/// forgot, and must not vote again as if it had not.
+fn check_replicas(meta: &Meta, node: NodeId, recovery: &Recovery) -> Result<(), StartError> {
+    for (group, placement) in meta.groups() {
+        let Some(replica) = placement.replica_on(node) else { continue };
+        let found = recovery.groups.get(&group).map(|recovered| recovered.replica);
+        if found != Some(replica) {
+            return Err(StartError::Replica { group, replica, found });
+        }
+    }
+    Ok(())
 }
 
 /// The metadata as the log has it.

@@ -180,8 +180,29 @@ impl Request {
     #[must_use]
     pub fn repeats_harm(&self) -> bool {
         // A producer's batch is deduplicated, but the first answer may still come: only its publisher may
-        // decide to send it again. Registering twice would take two epochs.
-        matches!(self, Self::Publish { .. } | Self::RegisterPublisher { .. })
+        // decide to send it again. Registering twice would take two epochs; a deletion that comes late would
+        // hit the next topic of that name, a change the one that somebody else made since.
+        self.changes() && !matches!(self, Self::CreateTopic { .. } | Self::RegisterSubscriber { .. })
+    }
+
+    /// Whether the request changes anything, so that an end that is not known must be called that.
+    #[must_use]
+    pub fn changes(&self) -> bool {
+        match self {
+            Self::CreateTopic { .. }
+            | Self::AlterTopic { .. }
+            | Self::DeleteTopic { .. }
+            | Self::Publish { .. }
+            | Self::RegisterPublisher { .. }
+            | Self::RegisterSubscriber { .. }
+            | Self::CommitCursor { .. } => true,
+            Self::FindTopic { .. }
+            | Self::Pull(_)
+            | Self::Describe { .. }
+            | Self::FindSubscriber { .. }
+            | Self::FetchCursor { .. }
+            | Self::ReadFile { .. } => false,
+        }
     }
 
     /// Bytes that the request keeps in memory, near enough for a limit.
@@ -308,6 +329,12 @@ pub enum Error {
         /// The next that will be written.
         high_watermark: u64,
     },
+    /// The slot or partition holds as many registrations or cursors as it may.
+    #[error("there are as many registrations or cursors as there may be")]
+    TooMany,
+    /// The request makes no sense; the peer that took it should have said so.
+    #[error("{0} is not valid")]
+    Invalid(String),
     /// The batch does not decode.
     #[error("the record batch is not valid: {0}")]
     InvalidBatch(String),

@@ -10,6 +10,7 @@ mod snapshot;
 use std::collections::{BTreeMap, BTreeSet};
 
 use hcube_core::ids::{ProducerId, TopicId};
+use hcube_core::limits;
 use hcube_core::record::Batch;
 use hcube_core::topic::Name;
 use hcube_log::SortedFileId;
@@ -160,6 +161,18 @@ impl Slot {
     #[must_use]
     pub fn has_subscriber(&self, name: &Name) -> bool {
         self.subscribers.contains(name)
+    }
+
+    /// Whether a publisher of this name is registered or may still be.
+    #[must_use]
+    pub fn takes_publisher(&self, name: &Name) -> bool {
+        self.publishers.len() < limits::REGISTRATIONS_MAX || self.publishers.contains_key(name)
+    }
+
+    /// Whether a subscriber of this name is registered or may still be.
+    #[must_use]
+    pub fn takes_subscriber(&self, name: &Name) -> bool {
+        self.subscribers.len() < limits::REGISTRATIONS_MAX || self.subscribers.contains(name)
     }
 
     /// The highest stamp so far, in milliseconds since 1970.

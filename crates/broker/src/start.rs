@@ -64,6 +64,16 @@ pub enum StartError {
         /// Why.
         reason: String,
     },
+    /// A replica that belongs on this node is not in its log.
+    #[error("replica {replica} of group {group} belongs here, the log has {found:?}")]
+    Replica {
+        /// Whose.
+        group: GroupId,
+        /// Which.
+        replica: hcube_core::ids::ReplicaId,
+        /// What the log has instead.
+        found: Option<hcube_core::ids::ReplicaId>,
+    },
     /// The metadata does not name this node.
     #[error("the metadata does not name this node")]
     NotMember,
@@ -102,6 +112,12 @@ pub(crate) fn replay(
 /// Refuses a log with damage.
 pub(crate) fn check_damage(recovery: &Recovery) -> Result<(), StartError> {
     match &recovery.damage {
+        // Damage that hit bookkeeping alone costs no group anything.
+        Some(hcube_log::Damage { scope: hcube_log::DamageScope::Groups(groups), .. })
+            if groups.is_empty() =>
+        {
+            Ok(())
+        }
         Some(damage) => Err(StartError::Damaged(format!("{damage:?}"))),
         None => Ok(()),
     }

@@ -36,7 +36,8 @@ pub(crate) struct Group {
     /// Index, term and base of a compaction that the next write carries.
     compaction: Option<Base>,
     reported: Option<(u64, u64, StateRole)>,
-    election_timeout: usize,
+    /// Term and role for which the election timeout was drawn.
+    drawn_for: Option<(u64, StateRole)>,
     snapshot_since: BTreeMap<u64, u64>,
     fetching: BTreeMap<u64, Wanted>,
     ticks: u64,
@@ -76,7 +77,7 @@ impl Group {
             flights: VecDeque::new(),
             compaction: None,
             reported: None,
-            election_timeout: 0,
+            drawn_for: None,
             snapshot_since: BTreeMap::new(),
             fetching: BTreeMap::new(),
             ticks: 0,
@@ -85,7 +86,9 @@ impl Group {
 
     pub fn tick(&mut self, config: &Config) {
         self.ticks += 1;
-        self.raw.tick();
+        if !self.snapshot_under_way() {
+            self.raw.tick();
+        }
         self.fail_stuck_snapshots(config.snapshot_ticks);
     }
 
@@ -120,6 +123,9 @@ impl Group {
         if !known || envelope.to != self.replica {
             return;
         }
+        if envelope.message.msg_type == MessageType::MsgTimeoutNow && self.snapshot_under_way() {
+            return;
+        }
         // A snapshot is only taken by `raft` if it is newer; an error here is a stale message, no more.
         let _stale = self.raw.step(envelope.message);
     }
@@ -144,7 +150,15 @@ impl Group {
         Ok(())
     }
 
+    /// Until a snapshot is durable, `raft` would look for unapplied entries below it if it stood for election.
+    fn snapshot_under_way(&self) -> bool {
+        self.flights.iter().any(|flight| flight.snapshot.is_some())
+    }
+
     pub fn campaign(&mut self) {
+        if self.snapshot_under_way() {
+            return;
+        }
         // Refused only for a replica that cannot be elected, which then stays as it is.
         let _refused = self.raw.campaign();
     }
@@ -253,11 +267,13 @@ impl Group {
 
     /// Draws the election timeout from our own stream wherever `raft` drew one from the machine's.
     pub fn settle_timeout(&mut self, rng: &mut Rng, config: &Config) {
-        if self.raw.raft.randomized_election_timeout() != self.election_timeout || self.election_timeout == 0
-        {
+        // Whatever makes `raft` draw changes one of the two.
+        let now = (self.raw.raft.term, self.raw.raft.state);
+        if self.drawn_for != Some(now) {
+            self.drawn_for = Some(now);
             let spread = rng.below(config.election_ticks as u64);
-            self.election_timeout = config.election_ticks + usize::try_from(spread).expect("below a usize");
-            self.raw.raft.set_randomized_election_timeout(self.election_timeout);
+            let timeout = config.election_ticks + usize::try_from(spread).expect("below a usize");
+            self.raw.raft.set_randomized_election_timeout(timeout);
         }
     }
 
@@ -289,17 +305,18 @@ impl Group {
         out.messages.extend(self.outgoing(ready.take_messages()));
         let held = ready.take_persisted_messages();
         let before = ops.len();
-        if let Some(hs) = ready.hs() {
-            let hard_state = HardState { term: hs.term, vote: hs.vote, commit: hs.commit };
-            self.raw.mut_store().set_hard_state(hard_state);
-            ops.push(Op::HardState { group: self.id, hard_state });
-        }
         let snapshot = (!ready.snapshot().is_empty()).then(|| ready.snapshot().get_metadata().index);
         if snapshot.is_some() {
             self.restore(ready.snapshot().clone(), ops, out);
         }
         let entries = ready.take_entries();
         let appended = self.append(&entries, ops);
+        if let Some(hs) = ready.hs() {
+            // Last, so that wherever the write is torn, no commit index stands before the entries it speaks of.
+            let hard_state = HardState { term: hs.term, vote: hs.vote, commit: hs.commit };
+            self.raw.mut_store().set_hard_state(hard_state);
+            ops.push(Op::HardState { group: self.id, hard_state });
+        }
         let committed = ready.take_committed_entries();
         let applies = !committed.is_empty();
         self.commit_entries(committed, out);

@@ -55,11 +55,17 @@ impl Groups {
     ) {
         let last = recovered.base.index + recovered.entries.len() as u64;
         assert_eq!(last - tail.len() as u64, applied, "whatever is not applied must be in memory");
-        // The commit index is written without a sync of its own, so it may be behind or, where entries were
-        // cut, ahead of what the log holds.
-        let commit = recovered.hard_state.commit.clamp(applied, last);
+        // The commit index is written behind the entries that it speaks of, so it may be behind them only.
+        assert!(recovered.hard_state.commit <= last, "a commit index stands before its entries");
+        let commit = recovered.hard_state.commit.max(applied);
         let entries = recovered.entries.iter().map(|entry| (entry.term, entry.position));
-        let hard_state = HardState { commit, ..recovered.hard_state };
+        let newest = recovered.entries.last().map_or(recovered.base.term, |entry| entry.term);
+        let hard_state = if newest > recovered.hard_state.term {
+            // Entries were kept whose term was cut off behind them. No vote of that term was ever sent.
+            HardState { term: newest, vote: 0, commit }
+        } else {
+            HardState { commit, ..recovered.hard_state }
+        };
         let store = Store::new(hard_state, &recovered.base, entries, tail, self.config.cache_bytes);
         self.insert(group, recovered.replica, store, applied, placement);
     }

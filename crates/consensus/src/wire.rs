@@ -152,6 +152,10 @@ impl Envelope {
                 ..Default::default()
             })
         })?;
+        if message.term == 0 {
+            // To `raft`, a message without a term is its own.
+            return Err(DecodeError::Invalid("term"));
+        }
         check_entries(&message, &entries)?;
         message.set_entries(entries.into());
         if reader.flag("snapshot")? {
@@ -212,7 +216,7 @@ mod tests {
 
     fn envelope(kind: usize, numbers: [u64; 4], data: Vec<Vec<u8>>, reject: bool) -> Envelope {
         let msg_type = KINDS[kind % KINDS.len()].1;
-        let [term, index, commit, hint] = numbers.map(|number| number >> 1);
+        let [term, index, commit, hint] = numbers.map(|number| (number >> 1).max(1));
         let mut message =
             Message { msg_type, from: 3, to: 4, term, index, commit, reject, ..Default::default() };
         message.reject_hint = hint;

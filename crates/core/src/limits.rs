@@ -25,4 +25,8 @@ pub const HEADERS_MAX: usize = 64;
 /// Batches remembered for each producer and partition, so that a retry gets its first answer.
 pub const DEDUPLICATION_BATCHES: usize = 5;
 /// Producers remembered in one partition; beyond it, the one idle longest is forgotten.
-pub const PRODUCERS_MAX: usize = 4096;
+pub const PRODUCERS_MAX: usize = 1024;
+/// Publishers registered in one slot, and likewise subscribers.
+pub const REGISTRATIONS_MAX: usize = 50_000;
+/// Cursors of one partition.
+pub const CURSORS_MAX: usize = 10_000;

@@ -5,6 +5,7 @@
 
 mod client;
 mod history;
+mod lifecycle;
 mod machine;
 mod network;
 mod scenario;

@@ -11,6 +11,7 @@ use hcube_core::meta::{Founder, genesis};
 use hcube_core::topic::{Retention, slot_of};
 
 use crate::client::{self, Publisher};
+use crate::lifecycle::Lifecycle;
 use crate::world::{Counts, World};
 
 /// What to simulate.
@@ -52,6 +53,8 @@ pub struct Report {
     pub elections: u64,
     /// Times a publisher repeated a batch whose end it did not know.
     pub repeats: u64,
+    /// Lives of topics from creation to deletion.
+    pub lives: u64,
     /// Acknowledgements for which a majority of the disks was looked at.
     pub durability_checks: u64,
     /// Faults, and what the storage did.
@@ -65,6 +68,8 @@ pub struct Report {
 }
 
 const TOPICS: u128 = 3;
+/// Clients that create and delete topics.
+const LIVES: u64 = 3;
 const PARTITIONS: u16 = 3;
 /// Of so many acknowledgements, the disks are looked at for one.
 const DURABILITY_SAMPLE: u64 = 20;
@@ -93,6 +98,9 @@ struct Run {
     /// Requests of publishers under way, and when each gives up waiting.
     asked: BTreeMap<RequestId, (usize, u64)>,
     readers: BTreeMap<RequestId, (PartitionId, u64)>,
+    lives: Vec<Lifecycle>,
+    /// Requests of lifecycle clients under way, and when each gives up waiting.
+    living: BTreeMap<RequestId, (usize, u64)>,
     durability_checks: u64,
 }
 
@@ -110,7 +118,7 @@ impl Run {
             .collect();
         let meta = genesis(ClusterId(1), founders, scenario.slots, 3).expect("a valid founding");
         let consensus = hcube_consensus::Config { cache_bytes: 4 << 10, ..Default::default() };
-        let config = Config { consensus, file_part_bytes: 4 << 10, ..Config::default() };
+        let config = Config { consensus, file_part_bytes: 4 << 10, retention_ticks: 10, ..Config::default() };
         let log = hcube_log::Config { segment_bytes: 64 << 10, sealed_segments_target: 1 };
         let mut world = World::new(meta, config, log, rng.split());
         world.network.loss = rng.below(30);
@@ -126,6 +134,8 @@ impl Run {
             publishers: Vec::new(),
             asked: BTreeMap::new(),
             readers: BTreeMap::new(),
+            lives: (0..LIVES).map(Lifecycle::new).collect(),
+            living: BTreeMap::new(),
             durability_checks: 0,
         }
     }
@@ -176,6 +186,15 @@ impl Run {
         }
     }
 
+    fn live_on(&mut self) {
+        let busy: Vec<usize> = self.living.values().map(|(number, _)| *number).collect();
+        for number in (0..self.lives.len()).filter(|number| !busy.contains(number)) {
+            let at = self.pick_peer();
+            let id = self.world.ask(at, self.lives[number].request(), 2_000);
+            self.living.insert(id, (number, self.world.time_us + 2_500_000));
+        }
+    }
+
     fn read_something(&mut self) {
         let topic = self.topics[self.world.rng.below(3) as usize % 3].clone();
         let partition = u16::try_from(self.world.rng.below(PARTITIONS.into())).expect("small");
@@ -204,12 +223,15 @@ impl Run {
                         self.world.history.saw(partition, offset, &value);
                     }
                 }
+            } else if let Some((number, _)) = self.living.remove(&id) {
+                self.lives[number].answered(reply.result);
             } else {
                 self.world.replies.insert(id, reply);
             }
         }
         let now = self.world.time_us;
         self.asked.retain(|_, (_, gives_up)| *gives_up > now);
+        self.living.retain(|_, (_, gives_up)| *gives_up > now);
     }
 
     fn published(&mut self, number: usize, result: Result<Answer, Error>) {
@@ -238,6 +260,7 @@ impl Run {
         let end = self.world.time_us + 1000 * self.scenario.chaos_ms;
         while self.world.time_us < end {
             self.publish_all();
+            self.live_on();
             self.read_something();
             if self.world.rng.below(4) == 0 {
                 self.fault();
@@ -303,11 +326,14 @@ impl Run {
     fn heal(&mut self) {
         self.world.heal();
         let end = self.world.time_us + HEALING_US;
+        let lives: Vec<u64> = self.lives.iter().map(|life| life.lives).collect();
         while self.world.time_us < end {
             let unfinished = self.publishers.iter().any(|publisher| publisher.under_way.is_some());
-            if !unfinished {
+            let stuck = self.lives.iter().zip(&lives).any(|(life, before)| life.lives == *before);
+            if !unfinished && !stuck {
                 return;
             }
+            self.live_on();
             let busy: Vec<usize> = self.asked.values().map(|(publisher, _)| *publisher).collect();
             for number in 0..self.publishers.len() {
                 if self.publishers[number].under_way.is_some() && !busy.contains(&number) {
@@ -320,7 +346,11 @@ impl Run {
             }
             self.run_for(100_000);
         }
-        panic!("after {} s without faults a publish still fails", HEALING_US / 1_000_000);
+        panic!(
+            "after {} s without faults a client still cannot go on: {:?}",
+            HEALING_US / 1_000_000,
+            self.lives
+        );
     }
 
     /// Reads every replica whole, and compares.
@@ -404,6 +434,7 @@ impl Run {
             records: self.world.history.acknowledged_count() as u64,
             elections: self.world.history.elections,
             repeats: sum(|publisher| publisher.repeats),
+            lives: self.lives.iter().map(|life| life.lives).sum(),
             durability_checks: self.durability_checks,
             counts: self.world.counts,
             frames_lost: self.world.network.lost,

@@ -383,7 +383,10 @@ impl World {
         let states = self.machines.iter().filter_map(|machine| {
             let status = machine.process.as_ref()?.peer.status();
             let state = status.groups.get(&group)?;
-            Some(format!("node {}: {state:?}, links {:?}, restoring {:?}", machine.node, status.links, status.restoring))
+            Some(format!(
+                "node {}: {state:?}, links {:?}, restoring {:?}",
+                machine.node, status.links, status.restoring
+            ))
         });
         states.collect::<Vec<_>>().join("; ")
     }
@@ -416,7 +419,7 @@ fn carry_out(storage: &Storage<FaultyDisk>, job: Job, counts: &mut Counts) -> Ev
         }
         Job::Stage(group, file, at, part) => {
             counts.staged_parts += 1;
-            Event::Staged { group, result: storage.stage(&file, at, &part) }
+            Event::Staged { group, file: file.id, at, result: storage.stage(&file, at, &part) }
         }
     }
 }

@@ -117,13 +117,17 @@ impl Peer {
         if group == GroupId::META {
             let meta = Meta::decode(restored.data.state).expect("a metadata leader sends its own state");
             self.meta = std::sync::Arc::new(meta);
+            self.close_all_deleted();
             return;
         }
         let replica = self.slots.get_mut(&group).expect("a group without its state restores nothing");
         replica.slot = Slot::decode(&restored.data.state).expect("a slot's leader sends its own state");
-        replica.files = restored.data.files.into_iter().map(|file| (file.id, file)).collect();
+        let files = restored.data.files.into_iter().map(|file| (file.id, file)).collect();
+        let before = std::mem::replace(&mut replica.files, files);
+        let dead = before.into_keys().filter(|id| !replica.files.contains_key(id)).collect();
         replica.proposals = Proposals::default();
         replica.life += 1;
+        self.compacting.doom(dead);
         let waiting: Vec<_> = self.polls.keys().copied().collect();
         for at in waiting {
             self.wake_polls(at);

@@ -57,6 +57,8 @@ pub(super) struct Call {
     pub waits: Waits,
     /// How often it was forwarded or begun again.
     pub tries: u32,
+    /// Whether it changes something and was sent to a peer that never said that it did nothing.
+    pub may_be_done: bool,
     /// Whether a read may be decided here: the leader's word that this state is current.
     pub confirmed: bool,
 }
@@ -77,6 +79,7 @@ impl Call {
             target: None,
             waits: Waits::Parked,
             tries: 0,
+            may_be_done: false,
             confirmed: false,
         }
     }
@@ -205,7 +208,7 @@ impl Peer {
                 let frame = Frame::Response(Answered { id, result, path });
                 self.actions.push(Action::Send { to, frame });
             }
-            Origin::Snapshot(group) => self.file_part(group, result),
+            Origin::Snapshot(group) => self.file_part(group, &call.request, result),
         }
     }
 
@@ -230,12 +233,8 @@ impl Peer {
                 self.end_poll(id);
                 continue;
             }
-            let may_have_happened = match call.waits {
-                Waits::Commit => true,
-                Waits::Peer(_) => call.request.repeats_harm(),
-                _ => false,
-            };
-            let error = if may_have_happened { Error::Unknown } else { Error::NoLeader };
+            let may_be_done = call.may_be_done || call.waits == Waits::Commit;
+            let error = if may_be_done { Error::Unknown } else { Error::NoLeader };
             self.finish(id, Err(error));
         }
     }

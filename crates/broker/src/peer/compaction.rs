@@ -35,6 +35,13 @@ impl Compacting {
         self.wanted.extend(groups);
     }
 
+    /// Files to delete as soon as the base that drops them is durable.
+    pub fn doom(&mut self, files: Vec<SortedFileId>) {
+        if !files.is_empty() {
+            self.doomed.push((None, files));
+        }
+    }
+
     /// The bases noted since the last write are in this one.
     pub fn carried_by(&mut self, write: u64) {
         for (number, _) in self.doomed.iter_mut().filter(|(number, _)| number.is_none()) {
@@ -81,6 +88,10 @@ impl Peer {
         }
         let file = SortedFileId { group, replica: replica.replica, generation: self.rng.next_u64() };
         state.compacted(indexes.applied, Some(file));
+        if state.encode().len() > self.config.base_bytes_max {
+            // The log could not hold the base; the group's entries stay where they are.
+            return;
+        }
         let life = replica.life;
         self.compacting.under_way = Some(UnderWay { group, index: indexes.applied, life, file, state });
         self.actions.push(Action::Compact(Compaction { group, file, rows }));
@@ -132,9 +143,7 @@ impl Peer {
         let named = state.files();
         let files = replica.files.values().filter(|file| named.contains(&file.id)).cloned().collect();
         self.groups.compact(group, index, SnapshotData { state: state.encode(), files });
-        if !dead.is_empty() {
-            self.compacting.doomed.push((None, dead));
-        }
+        self.compacting.doom(dead);
     }
 
     /// A write is durable: files that it dropped can go.

@@ -8,6 +8,9 @@ use crate::Action;
 use crate::frame::{Answered, Forwarded, Frame};
 use crate::request::{Answer, Error, Pull, Request};
 
+/// How long an answer may take on its way back, in milliseconds.
+const ANSWER_MS: u64 = 250;
+
 /// Where a request can be served.
 enum Server {
     Here,
@@ -37,7 +40,8 @@ impl Peer {
         // Requests that name a node, or that any replica may serve, do not look for a leader.
         match &call.request {
             Request::ReadFile { node, .. } | Request::Pull(Pull { replica: Some(node), .. }) => {
-                return if *node == self.node { Server::Here } else { Server::At(*node) };
+                let absent = !self.meta.members.contains_key(node);
+                return if *node == self.node || absent { Server::Here } else { Server::At(*node) };
             }
             Request::Pull(pull) if !pull.leader && self.slots.contains_key(&group) => return Server::Here,
             _ if leads => return Server::Here,
@@ -73,8 +77,10 @@ impl Peer {
         let Some(via) = self.hop_towards(id, target) else {
             let transit = self.calls.get(id).is_some_and(|call| matches!(call.origin, Origin::Peer(..)));
             if transit {
-                // Nothing was done; the peer that was asked first tries another way.
-                return self.finish(id, Err(Error::NotLeader(None)));
+                let may_be_done = self.calls.get(id).is_some_and(|call| call.may_be_done);
+                // Where nothing was done, the peer that was asked first tries another way.
+                let error = if may_be_done { Error::Unknown } else { Error::NotLeader(None) };
+                return self.finish(id, Err(error));
             }
             if let Some(call) = self.calls.get_mut(id) {
                 call.tries += 1;
@@ -89,13 +95,20 @@ impl Peer {
             _ => u16::try_from(cube.ttl()).unwrap_or(u16::MAX),
         };
         let patience = call.deadline_ms.saturating_sub(self.now.mono_ms);
+        let mut onward = call.request.clone();
+        if let Request::Pull(pull) = &mut onward {
+            // A poll that ends over there in time still finds its way back.
+            let longest = patience.saturating_sub(ANSWER_MS);
+            pull.wait_ms = pull.wait_ms.min(u32::try_from(longest).unwrap_or(u32::MAX));
+        }
+        call.may_be_done |= call.request.changes();
         let request = Forwarded {
             id,
             target,
             path: call.path.clone(),
             ttl,
             patience_ms: u32::try_from(patience).unwrap_or(u32::MAX),
-            request: call.request.clone(),
+            request: onward,
         };
         call.tries += 1;
         self.calls.waits(id, Waits::Peer(via));
@@ -142,6 +155,7 @@ impl Peer {
         match result {
             Err(Error::NotLeader(leader)) if !transit => {
                 // Certainly nothing was done, so the call may go elsewhere.
+                call.may_be_done = false;
                 if let Request::Pull(pull) = &mut call.request {
                     pull.leader = true;
                 }

@@ -65,6 +65,13 @@ impl Peer {
             }
             Request::Publish { topic, partition, batch } => self.publish(id, group, &topic, partition, batch),
             Request::Pull(_) => self.pull(id, group),
+            Request::RegisterPublisher { .. }
+            | Request::RegisterSubscriber { .. }
+            | Request::CommitCursor { .. }
+                if self.too_many(group, &call.request) =>
+            {
+                self.finish(id, Err(Error::TooMany));
+            }
             Request::RegisterPublisher { name, id: producer } => {
                 self.propose_slot(id, group, &Command::RegisterPublisher { name, id: producer }, None);
             }
@@ -87,10 +94,21 @@ impl Peer {
         }
     }
 
-    fn publish(&mut self, id: CallId, group: GroupId, topic: &TopicRef, partition: u16, bytes: Bytes) {
-        if self.disk_full {
-            return self.finish(id, Err(Error::DiskFull));
+    /// Whether a registration or cursor would be one more than a slot or partition may hold.
+    fn too_many(&self, group: GroupId, request: &Request) -> bool {
+        let Some(replica) = self.slots.get(&group) else { return false };
+        match request {
+            Request::RegisterPublisher { name, .. } => !replica.slot.takes_publisher(name),
+            Request::RegisterSubscriber { name } => !replica.slot.takes_subscriber(name),
+            Request::CommitCursor { topic, partition, subscriber, .. } => {
+                let state = replica.slot.partition((topic.id, *partition));
+                state.is_some_and(|state| !state.takes_cursor(subscriber))
+            }
+            _ => false,
         }
+    }
+
+    fn publish(&mut self, id: CallId, group: GroupId, topic: &TopicRef, partition: u16, bytes: Bytes) {
         let batch = match Batch::parse(bytes).and_then(|batch| batch.check_records().map(|()| batch)) {
             Ok(batch) => batch,
             Err(error) => return self.finish(id, Err(Error::InvalidBatch(error.to_string()))),
@@ -103,6 +121,8 @@ impl Peer {
         let confirmed = self.calls.get(id).is_some_and(|call| call.confirmed);
         let Some(replica) = self.slots.get(&group) else { return self.park(id) };
         match replica.proposals.judge(&replica.slot, at, &batch, self.now.wall_ms) {
+            // A repeat of what is stored already gets its answer even then.
+            Verdict::Append { .. } if self.disk_full => self.finish(id, Err(Error::DiskFull)),
             Verdict::Append { base_offset, stamp_ms } => {
                 let batch_bytes = batch.bytes().clone();
                 let command = Command::Publish { partition: at, base_offset, stamp_ms, batch: batch_bytes };
@@ -216,7 +236,12 @@ impl Peer {
     }
 
     fn propose_meta(&mut self, id: CallId, command: &meta::Command) {
-        match self.groups.propose(GroupId::META, command.encode()) {
+        let bytes = command.encode();
+        if meta::Command::decode(bytes.clone()).is_err() {
+            // A peer that checks less than this one must not put into the log what nobody can apply.
+            return self.finish(id, Err(Error::Invalid("the metadata command".to_owned())));
+        }
+        match self.groups.propose(GroupId::META, bytes) {
             Ok(proposed) => self.await_commit(id, GroupId::META, proposed, None),
             Err(_) => self.park(id),
         }
@@ -257,14 +282,30 @@ impl Peer {
             }
             Request::Describe { topic, partition } => self.describe(id, group, &topic, partition),
             Request::FetchCursor { topic, partition, subscriber } => {
-                let partition = self.slots.get(&group).and_then(|r| r.slot.partition((topic.id, partition)));
-                let cursor = partition.and_then(|partition| partition.cursor(&subscriber));
-                self.finish(id, Ok(Answer::Cursor(cursor)));
+                self.fetch_cursor(id, group, &topic, partition, &subscriber);
             }
             Request::Pull(_) => self.pull(id, group),
             Request::Publish { .. } => self.dispatch(id),
             other => unreachable!("{other:?} needs no confirmation"),
         }
+    }
+
+    fn fetch_cursor(
+        &mut self,
+        id: CallId,
+        group: GroupId,
+        topic: &TopicRef,
+        partition: u16,
+        subscriber: &hcube_core::topic::Name,
+    ) {
+        match self.existence(topic, partition) {
+            Existence::Exists => {}
+            Existence::Gone => return self.finish(id, Err(Error::UnknownTopic)),
+            Existence::Unheard => return self.park(id),
+        }
+        let partition = self.slots.get(&group).and_then(|r| r.slot.partition((topic.id, partition)));
+        let cursor = partition.and_then(|partition| partition.cursor(subscriber));
+        self.finish(id, Ok(Answer::Cursor(cursor)));
     }
 
     fn describe(&mut self, id: CallId, group: GroupId, topic: &TopicRef, partition: u16) {

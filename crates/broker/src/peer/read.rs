@@ -41,7 +41,8 @@ impl Peer {
             return;
         };
         let confirmed = call.confirmed;
-        if !self.slots.contains_key(&group) {
+        let elsewhere = pull.replica.is_some_and(|node| node != self.node);
+        if elsewhere || !self.slots.contains_key(&group) {
             return self.finish(id, Err(Error::NotHere));
         }
         match self.existence(&pull.topic, pull.partition) {
@@ -104,16 +105,13 @@ impl Peer {
 
     fn read(&mut self, id: CallId, group: GroupId, pull: &Pull, from: u64, stamp_ms: u64) {
         let partition = (pull.topic.id, pull.partition);
-        let pieces =
-            self.pieces(group, partition, from, u64::from(pull.max_bytes), u64::from(pull.max_records));
-        let plan = ReadPlan {
-            partition,
-            from,
-            stamp_ms,
-            max_bytes: pull.max_bytes.into(),
-            max_records: pull.max_records.into(),
-            pieces,
+        let max_bytes = u64::from(pull.max_bytes.min(self.config.pull_bytes_max));
+        let Some(pieces) = self.pieces(group, partition, from, max_bytes, u64::from(pull.max_records)) else {
+            // A file that is named but not there would be a broken invariant; the reader is told, not misled.
+            return self.finish(id, Err(Error::Read("a run of records has no place".to_owned())));
         };
+        let plan =
+            ReadPlan { partition, from, stamp_ms, max_bytes, max_records: pull.max_records.into(), pieces };
         self.calls.waits(id, Waits::Disk);
         // The poll's own end no longer counts: there is something to read.
         self.calls.wake_at(id, u64::MAX);
@@ -127,18 +125,17 @@ impl Peer {
         from: u64,
         max_bytes: u64,
         max_records: u64,
-    ) -> Vec<Piece> {
-        let Some(replica) = self.slots.get(&group) else { return Vec::new() };
-        let Some(state) = replica.slot.partition(partition) else { return Vec::new() };
+    ) -> Option<Vec<Piece>> {
+        let state = self.slots.get(&group)?.slot.partition(partition)?;
         let (mut bytes, mut pieces) = (0, Vec::new());
         for chunk in state.chunks_from(from) {
             if !pieces.is_empty() && (bytes >= max_bytes || chunk.first >= from.saturating_add(max_records)) {
                 break;
             }
             bytes += chunk.bytes;
-            pieces.extend(self.piece(group, chunk));
+            pieces.push(self.piece(group, chunk)?);
         }
-        pieces
+        Some(pieces)
     }
 
     /// Where a run of records is to be read.
@@ -167,6 +164,9 @@ impl Peer {
         let Request::Pull(pull) = call.request.clone() else { return };
         let group = call.request.group(&self.meta);
         match result {
+            Ok(batches) if batches.is_empty() && !matches!(pull.from, From::Stamp(_)) => {
+                self.finish(id, Err(Error::Read("records that should be there are not".to_owned())));
+            }
             Ok(batches) if batches.is_empty() => {
                 // Every batch was older than the stamp: what is wanted does not exist yet.
                 let end = self.state_of(group, &pull).map_or(0, Partition::next_offset);

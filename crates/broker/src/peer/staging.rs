@@ -25,6 +25,8 @@ pub(super) struct Staging {
     from: NodeId,
     envelope: Envelope,
     missing: VecDeque<SortedFileMeta>,
+    /// Files that are in their place already.
+    safe: Vec<SortedFileId>,
     /// Bytes of the first missing file that are staged.
     at: u64,
     /// Length of the part that is being staged.
@@ -38,10 +40,8 @@ impl Peer {
     pub(super) fn snapshot_offered(&mut self, from: NodeId, envelope: Envelope) {
         let group = envelope.group;
         let Some((index, data)) = envelope.snapshot() else { return };
-        let newer = self.groups.indexes(group).is_some_and(|indexes| index > indexes.commit);
-        if !self.groups.is_for_us(&envelope) || !newer {
-            // Stale, or not ours: the state machine knows what to answer, and restores nothing.
-            return self.groups.step(from, envelope);
+        if !self.groups.is_for_us(&envelope) {
+            return;
         }
         let Ok(data) = SnapshotData::decode(data.clone()) else { return };
         let valid = match group {
@@ -51,17 +51,31 @@ impl Peer {
         if !valid {
             return;
         }
+        if self.groups.indexes(group).is_some_and(|indexes| index <= indexes.commit) {
+            // Stale: the state machine knows what to answer, and restores nothing.
+            return self.groups.step(from, envelope);
+        }
         let have = |file: &SortedFileMeta| {
             self.slots.get(&group).is_some_and(|replica| replica.files.get(&file.id) == Some(file))
         };
         let missing: VecDeque<_> = data.files.into_iter().filter(|file| !have(file)).collect();
         if missing.is_empty() {
-            self.staging.remove(&group);
+            self.end_staging(group);
             return self.groups.step(from, envelope);
         }
         let under_way = self.staging.get(&group).is_some_and(|staging| staging.from == from);
         if !under_way {
-            let staging = Staging { from, envelope, missing, at: 0, part: 0, failures: 0, idle: false };
+            self.end_staging(group);
+            let staging = Staging {
+                from,
+                envelope,
+                missing,
+                safe: Vec::new(),
+                at: 0,
+                part: 0,
+                failures: 0,
+                idle: false,
+            };
             self.staging.insert(group, staging);
             self.ask_part(group);
         }
@@ -83,9 +97,13 @@ impl Peer {
     }
 
     /// A part came, or did not.
-    pub(super) fn file_part(&mut self, group: GroupId, result: Result<Answer, Error>) {
+    pub(super) fn file_part(&mut self, group: GroupId, request: &Request, result: Result<Answer, Error>) {
         let Some(staging) = self.staging.get_mut(&group) else { return };
         let Some(file) = staging.missing.front().cloned() else { return };
+        if !matches!(request, Request::ReadFile { file: asked, at, .. } if (*asked, *at) == (file.id, staging.at))
+        {
+            return;
+        }
         match result {
             Ok(Answer::FilePart(part)) if !part.is_empty() => {
                 staging.part = part.len() as u64;
@@ -93,16 +111,17 @@ impl Peer {
                 self.actions.push(Action::Stage { group, file, at, part });
             }
             // The file is gone there, or the answer makes no sense: the leader has a newer snapshot by now.
-            Ok(_) | Err(Error::NotHere | Error::Read(_)) => {
-                self.staging.remove(&group);
-            }
+            Ok(_) | Err(Error::NotHere | Error::Read(_)) => self.end_staging(group),
             Err(_) => self.staging_failed(group),
         }
     }
 
     /// A part is safe, or is not.
-    pub(super) fn staged(&mut self, group: GroupId, result: Result<(), String>) {
+    pub(super) fn staged(&mut self, group: GroupId, file: SortedFileId, at: u64, result: Result<(), String>) {
         let Some(staging) = self.staging.get_mut(&group) else { return };
+        if staging.at != at || staging.missing.front().is_none_or(|missing| missing.id != file) {
+            return;
+        }
         if result.is_err() {
             return self.staging_failed(group);
         }
@@ -110,6 +129,7 @@ impl Peer {
         staging.failures = 0;
         if staging.missing.front().is_some_and(|file| staging.at >= file.bytes) {
             staging.missing.pop_front();
+            staging.safe.push(file);
             staging.at = 0;
         }
         if staging.missing.is_empty() {
@@ -129,7 +149,18 @@ impl Peer {
         staging.at = 0;
         staging.idle = true;
         if staging.failures > FAILURES {
-            self.staging.remove(&group);
+            self.end_staging(group);
+        }
+    }
+
+    /// Gives a snapshot up: its files are nobody's.
+    fn end_staging(&mut self, group: GroupId) {
+        if let Some(call) = self.calls.by_origin(Origin::Snapshot(group)) {
+            self.calls.remove(call);
+        }
+        let Some(staging) = self.staging.remove(&group) else { return };
+        if !staging.safe.is_empty() {
+            self.actions.push(Action::RemoveFiles(staging.safe));
         }
     }
 

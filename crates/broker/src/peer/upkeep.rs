@@ -83,6 +83,11 @@ impl Peer {
             });
             if able && self.links.contains(&placement.leader) {
                 self.groups.transfer(group, preferred);
+                // One that does not take over is not asked again at once: meanwhile nothing is proposed.
+                match self.slots.get_mut(&group) {
+                    Some(replica) => replica.leading.since_tick = self.ticks,
+                    None => self.metadata.since_tick = self.ticks,
+                }
                 budget -= 1;
             }
         }
@@ -108,6 +113,7 @@ impl Peer {
                 }
             }
         }
+        self.close_all_deleted();
         for (group, partition, offset) in starts {
             // A refusal costs nothing: the next round asks again.
             let _later = self.enter(group, &Command::LogStart { partition, offset }, None);
@@ -122,6 +128,16 @@ impl Peer {
             self.close(group, topic);
         }
         self.retry_parked(None);
+    }
+
+    /// Closes what is deleted and open in any slot led here: a proposal may have been refused, or the deletion
+    /// may have come in a snapshot.
+    pub(super) fn close_all_deleted(&mut self) {
+        let led: Vec<_> =
+            self.slots.iter().filter(|(_, r)| r.leading.ready).map(|(group, _)| *group).collect();
+        for group in led {
+            self.close_deleted(group);
+        }
     }
 
     /// A partition was opened by a leader that did not know yet that its topic is gone.

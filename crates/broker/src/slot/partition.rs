@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use hcube_core::ids::ProducerId;
+use hcube_core::limits;
 use hcube_core::record::Batch;
 use hcube_core::topic::Name;
 use hcube_log::SortedFileId;
@@ -69,6 +70,12 @@ impl Partition {
     #[must_use]
     pub fn cursor(&self, subscriber: &Name) -> Option<u64> {
         self.cursors.get(subscriber).copied()
+    }
+
+    /// Whether the subscriber has a cursor here or may still get one.
+    #[must_use]
+    pub fn takes_cursor(&self, subscriber: &Name) -> bool {
+        self.cursors.len() < limits::CURSORS_MAX || self.cursors.contains_key(subscriber)
     }
 
     /// What is remembered of a producer.

@@ -1,0 +1,144 @@
+//! A client that lives through whole lives of a topic: created, published to, cursors, retention, deleted,
+//! created again under the same name. Every definite answer must be the right one.
+
+use bytes::Bytes;
+use hcube_broker::request::{From, TopicRef};
+use hcube_broker::slot::Publisher;
+use hcube_broker::{Answer, Error, Request};
+use hcube_core::ids::{ProducerId, TopicId};
+use hcube_core::record::{Batch, Producer, Record};
+use hcube_core::topic::{Name, Retention};
+
+use crate::client;
+
+/// Records published in each life.
+const RECORDS: u64 = 6;
+/// Where the cursor is set.
+const CURSOR: u64 = 2;
+
+/// What is done next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Step {
+    Create,
+    Publish(u64),
+    RegisterSubscriber,
+    CommitCursor,
+    FetchCursor,
+    RegisterPublisher,
+    Shorten,
+    /// Pull the first offset until retention has taken it.
+    Retained(u32),
+    Delete,
+    PublishAfterDelete,
+    PullAfterDelete,
+}
+
+/// The client.
+#[derive(Debug)]
+pub(crate) struct Lifecycle {
+    step: Step,
+    life: u128,
+    name: Name,
+    publisher: Option<Publisher>,
+    /// Lives that came to their end.
+    pub lives: u64,
+}
+
+impl Lifecycle {
+    pub fn new(number: u64) -> Self {
+        let name = format!("life-{number}").parse().expect("a valid name");
+        Self { step: Step::Create, life: 1000 * (u128::from(number) + 1), name, publisher: None, lives: 0 }
+    }
+
+    fn topic(&self) -> TopicRef {
+        TopicRef { name: self.name.clone(), id: TopicId(self.life) }
+    }
+
+    /// The request of the present step; repeated until its answer is definite.
+    pub fn request(&self) -> Request {
+        let (topic, name, partition) = (self.topic(), self.name.clone(), 0);
+        match self.step {
+            Step::Create => {
+                Request::CreateTopic { name, id: topic.id, partitions: 1, retention: Retention::default() }
+            }
+            Step::Publish(sequence) => Request::Publish { topic, partition, batch: self.batch(sequence) },
+            Step::PublishAfterDelete => Request::Publish { topic, partition, batch: self.batch(RECORDS) },
+            Step::RegisterSubscriber => Request::RegisterSubscriber { name },
+            Step::CommitCursor => {
+                Request::CommitCursor { topic, partition, subscriber: name, offset: Some(CURSOR) }
+            }
+            Step::FetchCursor => Request::FetchCursor { topic, partition, subscriber: name },
+            Step::RegisterPublisher => Request::RegisterPublisher { name, id: ProducerId(self.life) },
+            Step::Shorten => {
+                let retention = Retention { age_ms: None, bytes: Some(1) };
+                Request::AlterTopic { name, retention }
+            }
+            Step::Retained(_) => client::pull(&topic, partition, From::Offset(0), 0, None),
+            Step::Delete => Request::DeleteTopic { name },
+            Step::PullAfterDelete => client::pull(&topic, partition, From::Earliest, 0, None),
+        }
+    }
+
+    fn batch(&self, sequence: u64) -> Bytes {
+        let producer = Producer { id: ProducerId(self.life), epoch: 0, sequence };
+        let record = Record { value: vec![7; 900].into(), ..Record::default() };
+        Batch::build(producer, &[record]).expect("a valid batch").bytes().clone()
+    }
+
+    /// Takes an answer, and goes on where it is definite.
+    pub fn answered(&mut self, result: Result<Answer, Error>) {
+        if let Err(Error::Unknown | Error::NoLeader | Error::NotLeader(_) | Error::Overloaded) = result {
+            return;
+        }
+        self.step = match (self.step, result) {
+            (Step::Create, Ok(Answer::Topic(topic))) => {
+                assert_eq!(topic.id, TopicId(self.life), "another life of the topic goes on");
+                Step::Publish(0)
+            }
+            (Step::Publish(sequence), Ok(Answer::Published { base_offset, .. })) => {
+                // Nobody else publishes here: a re-created name begins at 0, and a repeat gets its first offset.
+                assert_eq!(
+                    base_offset, sequence,
+                    "a life does not begin empty, or a repeat got a new offset"
+                );
+                if sequence + 1 < RECORDS { Step::Publish(sequence + 1) } else { Step::RegisterSubscriber }
+            }
+            (Step::RegisterSubscriber, Ok(Answer::Subscriber(true))) => Step::CommitCursor,
+            (Step::CommitCursor, Ok(Answer::Cursor(Some(CURSOR)))) => Step::FetchCursor,
+            (Step::FetchCursor, Ok(Answer::Cursor(cursor))) => {
+                assert_eq!(cursor, Some(CURSOR), "an acknowledged cursor is gone");
+                Step::RegisterPublisher
+            }
+            (Step::RegisterPublisher, Ok(Answer::Publisher(publisher))) => {
+                if let Some(before) = self.publisher.replace(publisher) {
+                    assert_eq!(before.id, publisher.id, "a publisher got another id");
+                    assert!(before.epoch < publisher.epoch, "an epoch was given twice");
+                }
+                Step::Shorten
+            }
+            (Step::Shorten, Ok(Answer::Topic(_))) => Step::Retained(20),
+            // Retention lets go of whole runs, and a compaction may have made one of all the records.
+            (Step::Retained(looks), Ok(Answer::Pulled { .. })) if looks > 0 => Step::Retained(looks - 1),
+            (Step::Retained(_), Ok(Answer::Pulled { .. })) => Step::Delete,
+            (Step::Retained(_), Err(Error::OutOfRange { log_start, high_watermark, .. })) => {
+                assert!(log_start < RECORDS && high_watermark == RECORDS, "retention took too much");
+                Step::Delete
+            }
+            // A delete that was repeated finds nothing.
+            (Step::Delete, Ok(Answer::Topic(_)) | Err(Error::UnknownTopic)) => Step::PublishAfterDelete,
+            (Step::PublishAfterDelete, Err(Error::UnknownTopic)) => Step::PullAfterDelete,
+            // A leader that has not heard of the deletion yet still takes it, and closes the topic later.
+            (Step::PublishAfterDelete, Ok(Answer::Published { .. })) => Step::PublishAfterDelete,
+            (Step::PullAfterDelete, Err(Error::UnknownTopic)) => {
+                self.life += 1;
+                self.lives += 1;
+                Step::Create
+            }
+            // A replica that has not heard of the deletion yet may still serve what was there.
+            (Step::PullAfterDelete, Ok(Answer::Pulled { .. })) => Step::PullAfterDelete,
+            (step, result) => {
+                panic!("life {} of {}: {step:?} was answered with {result:?}", self.life, self.name)
+            }
+        };
+    }
+}
