@@ -88,6 +88,10 @@ pub struct Topic {
     pub retention: Retention,
 }
 
+/// A sorted map that copies in constant time: observers hold the metadata of a moment while it goes on, with tens
+/// of thousands of topics.
+type TopicMap<K> = rpds::RedBlackTreeMapSync<K, Arc<Topic>>;
+
 /// What every peer knows of the hypercube.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Meta {
@@ -111,10 +115,9 @@ pub struct Meta {
     pub metadata: Placement,
     /// Each slot's replicas, S of them.
     pub placement: Vec<Placement>,
-    topics: BTreeMap<Name, Arc<Topic>>,
-    by_id: BTreeMap<TopicId, Arc<Topic>>,
-    /// Lives that have ended, which no slot may open again.
-    pub deleted: BTreeMap<TopicId, Arc<Topic>>,
+    topics: TopicMap<Name>,
+    by_id: TopicMap<TopicId>,
+    deleted: TopicMap<TopicId>,
 }
 
 /// The feature level of a hypercube made by this version.
@@ -224,9 +227,9 @@ pub fn genesis(
         members,
         metadata,
         placement,
-        topics: BTreeMap::new(),
-        by_id: BTreeMap::new(),
-        deleted: BTreeMap::new(),
+        topics: TopicMap::new_sync(),
+        by_id: TopicMap::new_sync(),
+        deleted: TopicMap::new_sync(),
     })
 }
 
@@ -294,19 +297,32 @@ impl Meta {
     }
 
     /// The living topics, by name.
-    pub fn topics(&self) -> impl ExactSizeIterator<Item = &Arc<Topic>> {
+    pub fn topics(&self) -> impl Iterator<Item = &Arc<Topic>> {
         self.topics.values()
+    }
+
+    /// Number of living topics.
+    #[must_use]
+    pub fn topic_count(&self) -> usize {
+        self.topics.size()
+    }
+
+    /// Whether this life of a topic has ended; no slot may open it again.
+    #[must_use]
+    pub fn is_deleted(&self, id: TopicId) -> bool {
+        self.deleted.contains_key(&id)
     }
 
     fn insert_topic(&mut self, topic: Topic) {
         let topic = Arc::new(topic);
-        self.by_id.insert(topic.id, topic.clone());
-        self.topics.insert(topic.name.clone(), topic);
+        self.by_id.insert_mut(topic.id, topic.clone());
+        self.topics.insert_mut(topic.name.clone(), topic);
     }
 
     fn remove_topic(&mut self, name: &Name) -> Option<Arc<Topic>> {
-        let topic = self.topics.remove(name)?;
-        self.by_id.remove(&topic.id);
+        let topic = self.topics.get(name)?.clone();
+        self.topics.remove_mut(name);
+        self.by_id.remove_mut(&topic.id);
         Some(topic)
     }
 }

@@ -192,7 +192,7 @@ impl Peer {
         match self.meta.topic_by_id(topic.id) {
             Some(known) if known.name == topic.name && partition < known.partitions => Existence::Exists,
             Some(_) => Existence::Gone,
-            None if self.meta.deleted.contains_key(&topic.id) => Existence::Gone,
+            None if self.meta.is_deleted(topic.id) => Existence::Gone,
             None => Existence::Unheard,
         }
     }

@@ -143,7 +143,7 @@ impl Peer {
     /// A partition was opened by a leader that did not know yet that its topic is gone.
     pub(super) fn partition_opened(&mut self, group: GroupId, topic: TopicId) {
         let leads = self.slots.get(&group).is_some_and(|replica| replica.leading.ready);
-        if leads && self.meta.deleted.contains_key(&topic) {
+        if leads && self.meta.is_deleted(topic) {
             self.close(group, topic);
         }
     }
@@ -155,7 +155,7 @@ impl Peer {
             .slot
             .partitions()
             .map(|((topic, _), _)| topic)
-            .filter(|topic| self.meta.deleted.contains_key(topic))
+            .filter(|topic| self.meta.is_deleted(*topic))
             .collect();
         for topic in gone {
             self.close(group, topic);

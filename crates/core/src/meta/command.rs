@@ -65,7 +65,7 @@ impl Meta {
                     return Err(Refusal::Unknown);
                 }
                 let topic = self.remove_topic(&name).ok_or(Refusal::Unknown)?;
-                self.deleted.insert(topic.id, topic.clone());
+                self.deleted.insert_mut(topic.id, topic.clone());
                 Ok(topic)
             }
         }
@@ -78,7 +78,7 @@ impl Meta {
                 || (existing.partitions, existing.retention) == (topic.partitions, topic.retention);
             return if same { Ok(existing.clone()) } else { Err(Refusal::Exists(existing.clone())) };
         }
-        if self.topics().len() >= limits::TOPICS_MAX {
+        if self.topic_count() >= limits::TOPICS_MAX {
             return Err(Refusal::TooMany);
         }
         if let Some(ended) = self.deleted.get(&topic.id) {

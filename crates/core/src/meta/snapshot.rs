@@ -1,12 +1,11 @@
 //! The metadata as bytes: what a snapshot of the metadata group and a founding message carry.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
 
 use super::command::{read_topic, write_topic};
-use super::{Member, Meta, Placement, Replica};
+use super::{Member, Meta, Placement, Replica, TopicMap};
 use crate::codec::{DecodeError, Reader, Writer};
 use crate::ids::{ClusterId, Incarnation, NodeId, ReplicaId, Vertex};
 
@@ -29,8 +28,9 @@ impl Meta {
         out.list(self.members.values(), write_member);
         write_placement(&mut out, &self.metadata);
         out.list(self.placement.iter(), write_placement);
-        out.list(self.topics(), |out, topic| write_topic(out, topic));
-        out.list(self.deleted.values(), |out, topic| write_topic(out, topic));
+        for topics in [self.topics.values().collect::<Vec<_>>(), self.deleted.values().collect()] {
+            out.list(topics.into_iter(), |out, topic| write_topic(out, topic));
+        }
         out.into()
     }
 
@@ -59,9 +59,9 @@ impl Meta {
                 .collect(),
             metadata: read_placement(&mut reader)?,
             placement: reader.list("placement", read_placement)?,
-            topics: BTreeMap::new(),
-            by_id: BTreeMap::new(),
-            deleted: BTreeMap::new(),
+            topics: TopicMap::new_sync(),
+            by_id: TopicMap::new_sync(),
+            deleted: TopicMap::new_sync(),
         };
         if meta.placement.len() != usize::from(meta.slots) || meta.members.is_empty() {
             return Err(DecodeError::Invalid("placement"));
@@ -70,7 +70,7 @@ impl Meta {
             meta.insert_topic(topic);
         }
         for topic in reader.list("deleted topics", read_topic)? {
-            meta.deleted.insert(topic.id, Arc::new(topic));
+            meta.deleted.insert_mut(topic.id, Arc::new(topic));
         }
         reader.finish()?;
         Ok(meta)
