@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use hcube_sim::{Report, Scenario, run};
 
 /// Seeds in the ordinary run; `HCUBE_SIM_SEEDS` asks for another number.
-const SEEDS: u64 = 240;
+const SEEDS: u64 = 1000;
 
 fn seeds() -> u64 {
     std::env::var("HCUBE_SIM_SEEDS").ok().and_then(|text| text.parse().ok()).unwrap_or(SEEDS)
@@ -27,12 +27,12 @@ fn run_all(seeds: u64) -> Vec<Report> {
                         std::panic::catch_unwind(|| run(&Scenario::from_seed(seed))).unwrap_or_else(|_| {
                             panic!("seed {seed} failed; run it alone with `hcube-sim {seed}`")
                         });
-                    reports.lock().unwrap().push(report);
+                    reports.lock().expect("no run panics while it holds the lock").push(report);
                 }
             });
         }
     });
-    reports.into_inner().unwrap()
+    reports.into_inner().expect("no run panics while it holds the lock")
 }
 
 #[test]

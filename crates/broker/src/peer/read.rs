@@ -143,7 +143,7 @@ impl Peer {
         let (base_offset, stamp_ms) = (chunk.first, chunk.stamp_ms);
         match chunk.place {
             Place::File(id) => {
-                let file = self.slots.get(&group)?.files.get(&id)?.clone();
+                let file = *self.slots.get(&group)?.files.get(&id)?;
                 Some(Piece::File { file, end: chunk.end })
             }
             Place::Log(index) => match self.groups.locate(group, index)? {
@@ -216,11 +216,9 @@ impl Peer {
     fn poll(&mut self, id: CallId, pull: &Pull, from: u64) {
         let first = self.calls.get(id).is_some_and(|call| !matches!(call.waits, Waits::Record));
         self.polls.entry((pull.topic.id, pull.partition)).or_default().insert(id);
-        if let Some(call) = self.calls.get_mut(id) {
-            if let Request::Pull(pull) = &mut call.request {
-                // From now on the pull is for this very offset, whatever it was asked for by.
-                pull.from = From::Offset(from);
-            }
+        if let Some(Request::Pull(pull)) = self.calls.get_mut(id).map(|call| &mut call.request) {
+            // From now on the pull is for this very offset, whatever it was asked for by.
+            pull.from = From::Offset(from);
         }
         self.calls.waits(id, Waits::Record);
         if first {

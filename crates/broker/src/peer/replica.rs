@@ -54,7 +54,7 @@ impl SlotReplica {
         Self {
             replica,
             slot,
-            files: files.iter().map(|file| (file.id, file.clone())).collect(),
+            files: files.iter().map(|file| (file.id, *file)).collect(),
             leading: Leading::default(),
             proposals: Proposals::default(),
             life: 0,
