@@ -57,6 +57,8 @@ pub struct Report {
     pub lives: u64,
     /// Acknowledgements for which a majority of the disks was looked at.
     pub durability_checks: u64,
+    /// Vertices on the longest way that a request went.
+    pub longest_path: u64,
     /// Faults, and what the storage did.
     pub counts: Counts,
     /// Frames lost.
@@ -102,6 +104,7 @@ struct Run {
     /// Requests of lifecycle clients under way, and when each gives up waiting.
     living: BTreeMap<RequestId, (usize, u64)>,
     durability_checks: u64,
+    longest_path: u64,
 }
 
 impl Run {
@@ -137,6 +140,7 @@ impl Run {
             lives: (0..LIVES).map(Lifecycle::new).collect(),
             living: BTreeMap::new(),
             durability_checks: 0,
+            longest_path: 0,
         }
     }
 
@@ -214,6 +218,7 @@ impl Run {
     /// Takes note of what came back.
     fn answers(&mut self) {
         for (id, reply) in std::mem::take(&mut self.world.replies) {
+            self.follow(&reply.path);
             if let Some((number, _)) = self.asked.remove(&id) {
                 self.published(number, reply.result);
             } else if let Some((partition, at_least)) = self.readers.remove(&id) {
@@ -232,6 +237,15 @@ impl Run {
         let now = self.world.time_us;
         self.asked.retain(|_, (_, gives_up)| *gives_up > now);
         self.living.retain(|_, (_, gives_up)| *gives_up > now);
+    }
+
+    /// A request goes where there are links, and nowhere else.
+    fn follow(&mut self, path: &[Vertex]) {
+        self.longest_path = self.longest_path.max(path.len() as u64);
+        for hop in path.windows(2) {
+            let (from, to) = (usize::from(hop[0].0), usize::from(hop[1].0));
+            assert!(self.world.are_joined(from, to), "a request went from {from} to {to} without a link");
+        }
     }
 
     fn published(&mut self, number: usize, result: Result<Answer, Error>) {
@@ -436,6 +450,7 @@ impl Run {
             repeats: sum(|publisher| publisher.repeats),
             lives: self.lives.iter().map(|life| life.lives).sum(),
             durability_checks: self.durability_checks,
+            longest_path: self.longest_path,
             counts: self.world.counts,
             frames_lost: self.world.network.lost,
             frames_repeated: self.world.network.repeated,

@@ -73,6 +73,8 @@ pub(crate) struct World {
     pub history: History,
     pub counts: Counts,
     pub meta: Meta,
+    /// Requests travel over edges of the cube alone; replication goes straight all the same.
+    edges_only: bool,
     pub rng: Rng,
     disk_rng: Rng,
     config: Config,
@@ -92,6 +94,7 @@ impl World {
             .map(|node| Machine::found(*node, &meta, &log_config, rng.below(500)))
             .collect();
         let mut world = Self {
+            edges_only: rng.below(3) == 0,
             time_us: 0,
             network: Network::new(rng.split()),
             history: History::default(),
@@ -138,6 +141,12 @@ impl World {
         }
     }
 
+    /// Whether requests may go from one machine to the other: over every pair, or over edges of the cube alone.
+    pub fn are_joined(&self, one: usize, other: usize) -> bool {
+        let vertex = |at: usize| self.meta.members[&self.machines[at].node].vertex;
+        !self.edges_only || self.meta.cube().folded_neighbours(vertex(one)).contains(&vertex(other))
+    }
+
     /// A machine loses power.
     pub fn crash(&mut self, at: usize) {
         let seed = self.disk_rng.next_u64();
@@ -153,7 +162,7 @@ impl World {
 
     /// Machines that are up and not cut off from one another notice that they are linked.
     fn link(&mut self, one: usize, other: usize) {
-        if self.network.is_cut(one, other) || self.network.is_cut(other, one) {
+        if self.network.is_cut(one, other) || self.network.is_cut(other, one) || !self.are_joined(one, other) {
             return;
         }
         for (at, peer) in [(one, other), (other, one)] {
@@ -189,7 +198,7 @@ impl World {
         }
         // A cut that is noticed late would otherwise leave a healed link unused.
         for one in 0..self.machines.len() {
-            for other in 0..one {
+            for other in (0..one).filter(|other| self.are_joined(one, *other)).collect::<Vec<_>>() {
                 for (at, peer) in [(one, other), (other, one)] {
                     let node = self.machines[peer].node;
                     self.due(at, 3_000_000, Due::Event(Event::LinkUp(node)));
