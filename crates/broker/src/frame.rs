@@ -97,3 +97,60 @@ fn exactly<'a, T: Deserialize<'a>>(bytes: &'a Bytes) -> Result<T, DecodeError> {
         Err(_) => Err(DecodeError::Invalid("request or answer")),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use hcube_core::ids::TopicId;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::request::{From, Pull, TopicRef};
+
+    fn requests(number: u64, batch: Vec<u8>) -> Vec<Request> {
+        let topic = TopicRef { name: "quakes".parse().unwrap(), id: TopicId(number.into()) };
+        let pull = Pull {
+            topic: topic.clone(),
+            partition: 3,
+            from: From::Stamp(number),
+            max_records: 7,
+            max_bytes: 9,
+            wait_ms: 11,
+            replica: Some(NodeId(number)),
+            leader: true,
+        };
+        vec![
+            Request::Publish { topic: topic.clone(), partition: 1, batch: batch.into() },
+            Request::Pull(pull),
+            Request::FindTopic { name: topic.name.clone() },
+            Request::DeleteTopic { name: topic.name },
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn requests_and_answers_round_trip(id: u64, number: u64, batch: Vec<u8>, hops in prop::collection::vec(0u16..64, 0..6)) {
+            let path: Vec<Vertex> = hops.into_iter().map(Vertex).collect();
+            for request in requests(number, batch.clone()) {
+                let request = Forwarded { id, target: NodeId(number), path: path.clone(), ttl: 9, patience_ms: 5, request };
+                let frame = Frame::Request(request);
+                prop_assert_eq!(Frame::decode(frame.encode().into()).unwrap(), frame);
+            }
+            for result in [Ok(Answer::FilePart(batch.into())), Err(Error::SequenceGap { expected: number })] {
+                let frame = Frame::Response(Answered { id, result, path: path.clone() });
+                prop_assert_eq!(Frame::decode(frame.encode().into()).unwrap(), frame);
+            }
+        }
+
+        #[test]
+        fn changed_bytes_never_panic(number: u64, which in 0usize..4, at: prop::sample::Index, to: u8, cut: prop::sample::Index, random: Vec<u8>) {
+            let request = requests(number, random.clone()).swap_remove(which);
+            let request = Forwarded { id: 1, target: NodeId(1), path: vec![Vertex(1)], ttl: 9, patience_ms: 5, request };
+            let mut bytes = Frame::Request(request).encode();
+            let at = at.index(bytes.len());
+            bytes[at] = to;
+            bytes.truncate(1 + cut.index(bytes.len()));
+            let _ = Frame::decode(bytes.into());
+            let _ = Frame::decode(random.into());
+        }
+    }
+}

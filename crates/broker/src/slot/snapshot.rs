@@ -92,3 +92,65 @@ pub(super) mod chunks {
             .collect())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use hcube_core::ids::{GroupId, ProducerId, ReplicaId, TopicId};
+    use hcube_core::record::{Batch, Producer, Record};
+    use hcube_log::SortedFileId;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::command::Command;
+    use crate::slot::Applied;
+
+    fn publish(offset: u64) -> Command {
+        let producer = Producer { id: ProducerId(9), epoch: 1, sequence: offset };
+        let batch = Batch::build(producer, &[Record::default()]).unwrap().bytes().clone();
+        Command::Publish { partition: (TopicId(1), 0), base_offset: offset, stamp_ms: 100 + offset, batch }
+    }
+
+    fn lived() -> Slot {
+        let mut slot = Slot::default();
+        let name = || "reader".parse().unwrap();
+        let commands = [
+            Command::Open((TopicId(1), 0)),
+            Command::Open((TopicId(2), 1)),
+            publish(0),
+            publish(1),
+            Command::Cursor { partition: (TopicId(1), 0), subscriber: name(), offset: Some(1) },
+            Command::RegisterSubscriber { name: name() },
+            Command::RegisterPublisher { name: name(), id: ProducerId(9) },
+            Command::Close(TopicId(2)),
+        ];
+        for (index, command) in (2..).zip(&commands) {
+            assert_ne!(slot.apply(index, command), Applied::NotOpen);
+        }
+        slot
+    }
+
+    #[test]
+    fn a_compacted_state_round_trips() {
+        let mut slot = lived();
+        slot.compacted(9, Some(SortedFileId { group: GroupId(1), replica: ReplicaId(2), generation: 3 }));
+        assert_eq!(Slot::decode(&slot.encode()).unwrap(), slot);
+        assert_eq!(
+            slot.apply(10, &Command::Open((TopicId(2), 1))),
+            Applied::NotOpen,
+            "a closed topic opened again"
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn changed_bytes_never_panic(at: prop::sample::Index, to: u8, random: Vec<u8>) {
+            let mut slot = lived();
+            slot.compacted(9, Some(SortedFileId { group: GroupId(1), replica: ReplicaId(2), generation: 3 }));
+            let mut bytes = slot.encode().to_vec();
+            let at = at.index(bytes.len());
+            bytes[at] = to;
+            let _ = Slot::decode(&bytes.into());
+            let _ = Slot::decode(&random.into());
+        }
+    }
+}
