@@ -87,7 +87,10 @@ impl Lifecycle {
 
     /// Takes an answer, and goes on where it is definite.
     pub fn answered(&mut self, result: Result<Answer, Error>) {
-        if let Err(Error::Unknown | Error::NoLeader | Error::NotLeader(_) | Error::Overloaded) = result {
+        if let Err(
+            Error::Unknown | Error::NoLeader | Error::NotLeader(_) | Error::Overloaded | Error::DiskFull,
+        ) = result
+        {
             return;
         }
         self.step = match (self.step, result) {

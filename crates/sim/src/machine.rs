@@ -23,6 +23,10 @@ pub(crate) struct Process {
     /// Writes handed to the disk, not synced yet, with the positions of their entries.
     pub writing: Vec<(u64, Vec<Position>)>,
     pub sync: bool,
+    /// Whether the first write of the queue did not fit on the disk.
+    pub stuck: bool,
+    /// Whether the peer was told that the disk is full.
+    pub told_full: bool,
 }
 
 /// A machine.
@@ -68,7 +72,8 @@ impl Machine {
         let storage = Storage::new(self.disk.clone(), log.reader());
         self.life += 1;
         let (queue, writing) = (VecDeque::new(), Vec::new());
-        self.process = Some(Process { peer, log, storage, queue, writing, sync: false });
+        self.process =
+            Some(Process { peer, log, storage, queue, writing, sync: false, stuck: false, told_full: false });
         recovery
     }
 

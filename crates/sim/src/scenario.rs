@@ -265,7 +265,9 @@ impl Run {
             }
             Ok(other) => panic!("a publish was answered with {other:?}"),
             // The batch stays under way and is sent again, with the same sequence.
-            Err(Error::Unknown | Error::NoLeader | Error::NotLeader(_) | Error::Overloaded) => {}
+            Err(
+                Error::Unknown | Error::NoLeader | Error::NotLeader(_) | Error::Overloaded | Error::DiskFull,
+            ) => {}
             Err(error) => panic!("publisher {number} was refused: {error}"),
         }
     }
@@ -320,6 +322,10 @@ impl Run {
             9 if up => {
                 self.world.counts.pauses += u64::from(!self.world.machines[at].paused);
                 self.world.machines[at].paused = true;
+            }
+            10 if self.world.rng.below(2) == 0 => {
+                let room = self.world.rng.below(100_000);
+                self.world.fill(at, room);
             }
             10 => {
                 for machine in &mut self.world.machines {

@@ -7,6 +7,7 @@ use hcube_broker::{Action, Config, Event, Frame, Now, Reply, Request, RequestId}
 use hcube_consensus::Rng;
 use hcube_core::ids::{GroupId, NodeId};
 use hcube_core::meta::Meta;
+use hcube_log::WriteError;
 use hcube_log::disk::faulty::FaultyDisk;
 
 use crate::history::History;
@@ -15,6 +16,8 @@ use crate::network::Network;
 
 /// A tick of every peer, in microseconds.
 const TICK_US: u64 = 100_000;
+/// How long it takes until a full disk is tried again, in microseconds.
+const FULL_DISK_US: u64 = 200_000;
 /// The wall clock at the beginning of the world.
 const EPOCH_MS: u64 = 1_800_000_000_000;
 
@@ -30,6 +33,8 @@ pub(crate) enum Due {
     DiskBegins,
     /// The disk is done with the writes that it was given.
     DiskEnds,
+    /// A full disk is looked at again.
+    DiskLook,
     /// A read, compaction or the like is carried out now.
     Storage(Job),
     Event(Event),
@@ -64,6 +69,8 @@ pub struct Counts {
     pub reclaimed: u64,
     /// Fetches of old entries for followers.
     pub fetches: u64,
+    /// Disks that filled up.
+    pub full: u64,
 }
 
 pub(crate) struct World {
@@ -162,7 +169,8 @@ impl World {
 
     /// Machines that are up and not cut off from one another notice that they are linked.
     fn link(&mut self, one: usize, other: usize) {
-        if self.network.is_cut(one, other) || self.network.is_cut(other, one) || !self.are_joined(one, other) {
+        if self.network.is_cut(one, other) || self.network.is_cut(other, one) || !self.are_joined(one, other)
+        {
             return;
         }
         for (at, peer) in [(one, other), (other, one)] {
@@ -184,6 +192,12 @@ impl World {
         }
     }
 
+    /// A machine's disk takes only so many more bytes.
+    pub fn fill(&mut self, at: usize, room_bytes: u64) {
+        let used: u64 = self.machines[at].disk.files().iter().map(|(_, bytes)| bytes).sum();
+        self.machines[at].disk.set_capacity(Some(used + room_bytes));
+    }
+
     /// Ends every fault of network and clock, and starts whoever is down.
     pub fn heal(&mut self) {
         for (from, to) in self.network.heal() {
@@ -192,6 +206,7 @@ impl World {
         for at in 0..self.machines.len() {
             self.machines[at].paused = false;
             self.machines[at].disk_us = 2_000;
+            self.machines[at].disk.set_capacity(None);
             if self.machines[at].process.is_none() {
                 self.start(at);
             }
@@ -267,6 +282,7 @@ impl World {
             }
             Due::DiskBegins => self.disk_begins(at),
             Due::DiskEnds => self.disk_ends(at),
+            Due::DiskLook => self.disk_looked_at(at),
             Due::Storage(job) => self.storage(at, job),
             Due::Event(event) => self.event(at, event),
         }
@@ -324,15 +340,30 @@ impl World {
         }
     }
 
-    /// Hands everything that waits to the disk: written, but lost if the power fails before the sync.
+    /// Hands everything that waits to the disk: written, but lost if the power fails before the sync. What a full
+    /// disk does not take stays first in the queue.
     fn disk_begins(&mut self, at: usize) {
         let Some(process) = &mut self.machines[at].process else { return };
-        for write in std::mem::take(&mut process.queue) {
-            let positions = process.log.write(&write.ops).expect("the simulated disk has room");
-            process.sync |= write.sync;
-            process.writing.push((write.number, positions));
+        if !process.writing.is_empty() {
+            return;
         }
-        let takes = 100 + self.disk_rng.below(self.machines[at].disk_us);
+        process.stuck = false;
+        while let Some(write) = process.queue.front() {
+            match process.log.write(&write.ops) {
+                Ok(positions) => {
+                    process.sync |= write.sync;
+                    process.writing.push((write.number, positions));
+                    process.queue.pop_front();
+                }
+                Err(WriteError::Full) => {
+                    process.stuck = true;
+                    break;
+                }
+                Err(error) => panic!("the simulated disk works: {error}"),
+            }
+        }
+        let nothing = process.writing.is_empty();
+        let takes = if nothing { FULL_DISK_US } else { 100 + self.disk_rng.below(self.machines[at].disk_us) };
         self.due(at, takes, Due::DiskEnds);
     }
 
@@ -347,21 +378,47 @@ impl World {
         }
         self.tend_log(at);
         let Some(process) = &mut self.machines[at].process else { return };
-        if process.queue.is_empty() {
-            process.log.mark_idle().expect("the simulated disk syncs");
-        } else {
-            self.due(at, 20, Due::DiskBegins);
+        if !process.queue.is_empty() {
+            return self.due(at, 20, Due::DiskBegins);
+        }
+        match process.log.mark_idle() {
+            Ok(_) | Err(WriteError::Full) => {}
+            Err(error) => panic!("the simulated disk works: {error}"),
         }
     }
 
+    fn disk_looked_at(&mut self, at: usize) {
+        // While a write is under way, its end looks.
+        if self.machines[at].process.as_ref().is_some_and(|process| process.writing.is_empty()) {
+            self.tend_log(at);
+        }
+    }
+
+    /// What the node's log thread does beside writing.
     fn tend_log(&mut self, at: usize) {
         let Some(process) = &mut self.machines[at].process else { return };
         if process.log.stats().reclaimable_segments > 0 {
-            self.counts.reclaimed += process.log.reclaim().expect("the simulated disk works") as u64;
+            match process.log.reclaim() {
+                Ok(segments) => self.counts.reclaimed += segments as u64,
+                Err(WriteError::Full) => {}
+                Err(error) => panic!("the simulated disk works: {error}"),
+            }
         }
+        if process.log.is_full() {
+            // This is how it is found out that there is room again.
+            let _still_full = process.log.prepare_segment().expect("the simulated disk works");
+        }
+        let full = process.log.is_full() || process.stuck;
+        if full {
+            // Somebody has to look again even where nothing is written any more.
+            self.due(at, FULL_DISK_US, Due::DiskLook);
+        }
+        let Some(process) = &mut self.machines[at].process else { return };
         let pressure = process.log.pressure();
-        if !pressure.is_empty() {
-            self.event(at, Event::Disk { pressure, full: false });
+        if full != process.told_full || !pressure.is_empty() {
+            self.counts.full += u64::from(full && !process.told_full);
+            process.told_full = full;
+            self.event(at, Event::Disk { pressure, full });
         }
     }
 

@@ -58,6 +58,12 @@ fn nothing_acknowledged_is_lost_whatever_happens() {
         per_seed(|r| r.repeats),
     );
     println!(
+        "  in all: {} disks filled up, {} lives of topics, {} majorities of disks looked at",
+        sum(|r| r.counts.full),
+        sum(|r| r.lives),
+        sum(|r| r.durability_checks),
+    );
+    println!(
         "  in all: {} compactions, {} snapshot parts, {} segments deleted, {} old entries fetched, {} bytes torn off",
         sum(|r| r.counts.compactions),
         sum(|r| r.counts.staged_parts),
