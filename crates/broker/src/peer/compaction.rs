@@ -32,7 +32,9 @@ struct UnderWay {
 
 impl Compacting {
     pub fn want(&mut self, groups: Vec<GroupId>) {
-        self.wanted.extend(groups);
+        // What is under way is not begun again behind itself: it would make a second, small file.
+        let under_way = self.under_way.as_ref().map(|under_way| under_way.group);
+        self.wanted.extend(groups.into_iter().filter(|group| Some(*group) != under_way));
     }
 
     /// Files to delete as soon as the base that drops them is durable.

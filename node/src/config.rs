@@ -1,0 +1,232 @@
+//! What a node is told when it starts.
+
+use std::fmt;
+use std::fs::File;
+use std::io::{self, Read};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use subtle::ConstantTimeEq;
+
+/// Bytes of a secret at least; fewer could be guessed.
+const SECRET_BYTES_MIN: usize = 16;
+/// Bytes of a secret at most; a longer file is not one.
+const SECRET_BYTES_MAX: usize = 4096;
+
+/// Everything that a node is told.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The data directory; created where it does not exist, held by one process at a time.
+    pub data_dir: PathBuf,
+    /// Where clients are served.
+    pub client_listen: SocketAddr,
+    /// Where other peers connect.
+    pub peer_listen: SocketAddr,
+    /// Where the hypercube is administered.
+    pub admin_listen: SocketAddr,
+    /// Where other peers reach this one, `host:port`; the listening address where left out, if that is one machine's.
+    pub peer_address: Option<String>,
+    /// Failure domain; empty when unknown.
+    pub zone: String,
+    /// What all peers of the hypercube know and nobody else.
+    pub cluster_secret: Secret,
+    /// What administrators show.
+    pub admin_token: Secret,
+    /// Milliseconds of a tick: leaders send heartbeats every 2, elections begin after 10 to 20.
+    pub tick_ms: u64,
+    /// Bytes of a new log segment, a multiple of 512 from 8 MiB to 2 GiB.
+    pub segment_bytes: u64,
+    /// Sealed segments beyond which records are moved into sorted files.
+    pub sealed_segments_target: usize,
+    /// Threads that read from the disk.
+    pub reader_threads: usize,
+    /// Requests of this node's own clients under way at most; further ones are refused.
+    pub requests_max: usize,
+    /// Bytes that may wait for one peer; beyond it Raft messages are dropped and links with requests closed.
+    pub link_bytes_max: usize,
+    /// How long a graceful shutdown waits for requests under way, in milliseconds.
+    pub shutdown_patience_ms: u64,
+}
+
+/// Why a configuration cannot work.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The file with a secret is not there, or not readable.
+    #[error("{} cannot be read: {source}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// Others than its owner may read the file.
+    #[error("{} has mode {mode:04o}; a secret's file is readable by its owner only, as with mode 0600", path.display())]
+    Mode {
+        /// The file.
+        path: PathBuf,
+        /// Its permissions.
+        mode: u32,
+    },
+    /// The secret could be guessed, or is no secret.
+    #[error("a secret has {SECRET_BYTES_MIN} to {SECRET_BYTES_MAX} bytes, not {0}")]
+    Length(usize),
+    /// A figure that makes no sense.
+    #[error("{what} must be {allowed}, not {found}")]
+    Figure {
+        /// The option.
+        what: &'static str,
+        /// What it may be.
+        allowed: &'static str,
+        /// What it is.
+        found: u64,
+    },
+}
+
+impl Config {
+    /// The defaults: everything listens on 127.0.0.1.
+    #[must_use]
+    pub fn new(data_dir: impl Into<PathBuf>, cluster_secret: Secret, admin_token: Secret) -> Self {
+        let local = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        Self {
+            data_dir: data_dir.into(),
+            client_listen: local(8000),
+            peer_listen: local(8100),
+            admin_listen: local(8200),
+            peer_address: None,
+            zone: String::new(),
+            cluster_secret,
+            admin_token,
+            tick_ms: 100,
+            segment_bytes: 64 << 20,
+            sealed_segments_target: 3,
+            reader_threads: 4,
+            requests_max: 10_000,
+            link_bytes_max: 64 << 20,
+            shutdown_patience_ms: 5_000,
+        }
+    }
+
+    /// Checks the figures. The log checks its own.
+    ///
+    /// # Errors
+    /// [`Error::Figure`] for the first that makes no sense.
+    pub fn check(&self) -> Result<(), Error> {
+        let figures = [
+            ("tick_ms", self.tick_ms, 1, 10_000, "1 to 10000"),
+            (
+                "segment_bytes",
+                self.segment_bytes,
+                8 << 20,
+                2 << 30,
+                "8 MiB to 2 GiB, room for the largest batch",
+            ),
+            ("reader_threads", self.reader_threads as u64, 1, 64, "1 to 64"),
+            ("requests_max", self.requests_max as u64, 1, 1_000_000, "1 to 1000000"),
+            ("link_bytes_max", self.link_bytes_max as u64, 1 << 20, 1 << 30, "1 MiB to 1 GiB"),
+            ("shutdown_patience_ms", self.shutdown_patience_ms, 0, 600_000, "0 to 600000"),
+        ];
+        match figures.into_iter().find(|(_, found, least, most, _)| !(least..=most).contains(&found)) {
+            Some((what, found, .., allowed)) => Err(Error::Figure { what, allowed, found }),
+            None => Ok(()),
+        }
+    }
+
+    pub(crate) fn log(&self) -> hcube_log::Config {
+        hcube_log::Config {
+            segment_bytes: self.segment_bytes,
+            sealed_segments_target: self.sealed_segments_target,
+        }
+    }
+}
+
+/// Bytes that must not be shown: `Debug` hides them.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(Vec<u8>);
+
+impl Secret {
+    /// A secret of these bytes, without white space at their end, which editors like to add.
+    ///
+    /// # Errors
+    /// [`Error::Length`].
+    pub fn new(bytes: &[u8]) -> Result<Self, Error> {
+        let bytes = bytes.trim_ascii_end();
+        if !(SECRET_BYTES_MIN..=SECRET_BYTES_MAX).contains(&bytes.len()) {
+            return Err(Error::Length(bytes.len()));
+        }
+        Ok(Self(bytes.to_vec()))
+    }
+
+    /// Reads a secret from a file that only its owner may read.
+    ///
+    /// # Errors
+    /// [`Error::Io`], [`Error::Mode`] and [`Error::Length`].
+    pub fn from_file(path: &Path) -> Result<Self, Error> {
+        let io = |source| Error::Io { path: path.to_owned(), source };
+        // The open file is asked for its mode, so that it cannot be exchanged in between.
+        let file = File::open(path).map_err(io)?;
+        let mode = file.metadata().map_err(io)?.permissions().mode() & 0o7777;
+        if mode & 0o077 != 0 {
+            return Err(Error::Mode { path: path.to_owned(), mode });
+        }
+        let mut bytes = Vec::new();
+        // White space at the end does not count, but a file that never ends must.
+        file.take(2 * SECRET_BYTES_MAX as u64).read_to_end(&mut bytes).map_err(io)?;
+        Self::new(&bytes)
+    }
+
+    /// Whether somebody showed the same bytes; takes as long whatever they are.
+    #[must_use]
+    pub fn matches(&self, shown: &[u8]) -> bool {
+        self.0.ct_eq(shown).into()
+    }
+
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(..)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{self, Permissions};
+
+    use super::*;
+
+    #[test]
+    fn secrets_that_others_can_read_are_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("secret");
+        fs::write(&path, "0123456789abcdef0123456789abcdef\n").unwrap();
+        for (mode, accepted) in [(0o600, true), (0o400, true), (0o640, false), (0o604, false), (0o610, false)]
+        {
+            fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
+            let secret = Secret::from_file(&path);
+            assert_eq!(secret.is_ok(), accepted, "mode {mode:o}");
+            assert_eq!(matches!(secret, Err(Error::Mode { .. })), !accepted);
+        }
+    }
+
+    #[test]
+    fn secrets_are_of_a_length_that_cannot_be_guessed_and_never_shown() {
+        assert!(matches!(Secret::new(b"short \n"), Err(Error::Length(5))));
+        assert!(matches!(Secret::new(&[b'x'; 5000]), Err(Error::Length(5000))));
+        let secret = Secret::new(b"0123456789abcdef\n").unwrap();
+        assert!(secret.matches(b"0123456789abcdef") && !secret.matches(b"0123456789abcdeg"));
+        assert!(!format!("{secret:?}").contains("012"));
+    }
+
+    #[test]
+    fn figures_that_make_no_sense_are_refused_by_name() {
+        let secret = Secret::new(b"0123456789abcdef").unwrap();
+        let config = Config::new("/tmp", secret.clone(), secret);
+        assert!(config.check().is_ok());
+        let error = Config { tick_ms: 0, ..config }.check().unwrap_err();
+        assert_eq!(error.to_string(), "tick_ms must be 1 to 10000, not 0");
+    }
+}

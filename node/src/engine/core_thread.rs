@@ -1,0 +1,224 @@
+//! The core thread: it owns the [`Peer`], hands it every event and carries out every action.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::sync::mpsc::{RecvTimeoutError, Sender};
+use std::time::{Duration, Instant};
+
+use hcube_broker::storage::Storage;
+use hcube_broker::{Action, Event, Peer, Piece, ReadPlan, Reply, RequestId, Status};
+use hcube_core::meta::Meta;
+use hcube_log::disk::RealDisk;
+use tokio::sync::{oneshot, watch};
+
+use super::clock::Clock;
+use super::inputs::{Input, InputQueue};
+use super::{log_thread, maintenance, readers};
+use crate::links::Links;
+use crate::metrics::{Metrics, Queue};
+
+/// Inputs taken before the core looks at the clock again.
+const BATCH_MAX: usize = 512;
+/// The status is published no more often than this.
+const STATUS_EVERY: Duration = Duration::from_millis(50);
+
+/// Where actions go.
+#[derive(Debug)]
+pub(super) struct Outputs {
+    pub log: Sender<log_thread::Job<RealDisk>>,
+    pub reads: Sender<readers::Job>,
+    pub maintenance: Sender<maintenance::Job>,
+    pub links: Links,
+    pub storage: Arc<Storage<RealDisk>>,
+    pub metrics: Arc<Metrics>,
+}
+
+/// The core thread's state.
+pub(super) struct Core {
+    peer: Peer,
+    clock: Clock,
+    tick: Duration,
+    next_tick: Instant,
+    inputs: InputQueue,
+    /// Results of actions that the core carried out itself.
+    own: VecDeque<Event>,
+    outputs: Outputs,
+    replies: BTreeMap<RequestId, oneshot::Sender<Reply>>,
+    status: watch::Sender<Arc<Status>>,
+    /// When the status was published last.
+    published: Instant,
+    /// Whether anything happened since.
+    changed: bool,
+    meta: watch::Sender<Arc<Meta>>,
+}
+
+impl Core {
+    pub fn new(
+        peer: Peer,
+        clock: Clock,
+        tick_ms: u64,
+        inputs: InputQueue,
+        outputs: Outputs,
+        status: watch::Sender<Arc<Status>>,
+        meta: watch::Sender<Arc<Meta>>,
+    ) -> Self {
+        let tick = Duration::from_millis(tick_ms);
+        let published = Instant::now();
+        Self {
+            peer,
+            clock,
+            tick,
+            next_tick: published + tick,
+            inputs,
+            own: VecDeque::new(),
+            outputs,
+            replies: BTreeMap::new(),
+            status,
+            published,
+            changed: true,
+            meta,
+        }
+    }
+
+    /// Runs until it is told to stop. Whoever waits for an answer then learns that its outcome is unknown.
+    pub fn run(mut self) {
+        while self.turn() {}
+        // Behind every write that was asked for, so that all of them are done before the log ends.
+        self.outputs.log_job(log_thread::Job::Stop);
+    }
+
+    /// Waits for the next thing to do, and does what there is. Returns whether to go on.
+    fn turn(&mut self) -> bool {
+        let due =
+            if self.changed { self.next_tick.min(self.published + STATUS_EVERY) } else { self.next_tick };
+        let wait = due.saturating_duration_since(Instant::now());
+        match self.inputs.receiver.recv_timeout(wait) {
+            Ok(input) => {
+                let mut next = Some(input);
+                for _ in 0..BATCH_MAX {
+                    let Some(input) = next else { break };
+                    if !self.take(input) {
+                        return false;
+                    }
+                    next = self.inputs.receiver.try_recv().ok();
+                }
+                // What a full batch leaves over was taken out of the queue already.
+                if next.is_some_and(|input| !self.take(input)) {
+                    return false;
+                }
+            }
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return false,
+        }
+        let now = Instant::now();
+        if now >= self.next_tick {
+            // A process that was suspended does not catch up on ticks: the time has passed for all of it.
+            self.next_tick = (self.next_tick + self.tick).max(now);
+            self.handle(Event::Tick);
+        }
+        self.publish(now);
+        true
+    }
+
+    /// Takes one input. Returns whether to go on.
+    fn take(&mut self, input: Input) -> bool {
+        self.outputs.metrics.taken(Queue::Core);
+        match input {
+            Input::Event(Event::Cancel(id)) => {
+                self.replies.remove(&id);
+                self.handle(Event::Cancel(id));
+            }
+            Input::Event(event) => self.handle(event),
+            Input::Frame { from, frame, room } => {
+                self.handle(Event::Frame { from, frame });
+                drop(room);
+            }
+            Input::Request { id, request, patience_ms, reply } => {
+                self.replies.insert(id, reply);
+                self.handle(Event::Request { id, request, patience_ms });
+            }
+            Input::Stop => return false,
+        }
+        true
+    }
+
+    fn handle(&mut self, event: Event) {
+        self.changed = true;
+        let mut next = Some(event);
+        while let Some(event) = next {
+            for action in self.peer.handle(self.clock.now(), event) {
+                self.carry_out(action);
+            }
+            next = self.own.pop_front();
+        }
+        if !Arc::ptr_eq(&self.meta.borrow(), self.peer.meta()) {
+            self.meta.send_replace(Arc::clone(self.peer.meta()));
+        }
+    }
+
+    fn carry_out(&mut self, action: Action) {
+        let outputs = &self.outputs;
+        match action {
+            Action::Write(write) => outputs.log_job(log_thread::Job::Write(write)),
+            Action::Send { to, frame } => outputs.links.send(to, frame),
+            Action::Reply { id, reply } => {
+                if let Some(sender) = self.replies.remove(&id) {
+                    // Nobody is there any more when the client has just gone.
+                    let _gone = sender.send(reply);
+                }
+            }
+            // What is in memory is at hand; another thread would only add its waking up.
+            Action::Read { token, plan } if in_memory(&plan) => {
+                self.own.push_back(Event::ReadDone { token, result: outputs.storage.read(&plan) });
+            }
+            Action::Read { token, plan } => outputs.read_job(readers::Job::Read { token, plan }),
+            Action::Fetch(fetch) => outputs.read_job(readers::Job::Fetch(fetch)),
+            Action::ReadFile { token, file, at, length } => {
+                outputs.read_job(readers::Job::File { token, file, at, length });
+            }
+            Action::Compact(compaction) => outputs.maintain(maintenance::Job::Compact(compaction)),
+            Action::Stage { group, file, at, part } => {
+                outputs.maintain(maintenance::Job::Stage { group, file, at, part });
+            }
+            Action::RemoveFiles(files) => outputs.maintain(maintenance::Job::Remove(files)),
+        }
+    }
+
+    fn publish(&mut self, now: Instant) {
+        if !self.changed || now < self.published + STATUS_EVERY {
+            return;
+        }
+        let status = Arc::new(self.peer.status());
+        self.outputs.metrics.show(&status);
+        self.status.send_replace(status);
+        self.published = now;
+        self.changed = false;
+    }
+}
+
+impl Outputs {
+    // The threads behind these channels end after the core, or end the process: a send that fails has
+    // nobody left to miss it.
+
+    fn log_job(&self, job: log_thread::Job<RealDisk>) {
+        if self.log.send(job).is_ok() {
+            self.metrics.queued(Queue::Log);
+        }
+    }
+
+    fn read_job(&self, job: readers::Job) {
+        if self.reads.send(job).is_ok() {
+            self.metrics.queued(Queue::Reads);
+        }
+    }
+
+    fn maintain(&self, job: maintenance::Job) {
+        if self.maintenance.send(job).is_ok() {
+            self.metrics.queued(Queue::Maintenance);
+        }
+    }
+}
+
+fn in_memory(plan: &ReadPlan) -> bool {
+    plan.pieces.iter().all(|piece| matches!(piece, Piece::Memory(_)))
+}

@@ -1,0 +1,174 @@
+//! Bodies: what an answer sends, and reading what a request brings within the limits.
+
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use hcube_api::{Code, Problem};
+use http::HeaderMap;
+use http_body::{Body as _, Frame, SizeHint};
+use http_body_util::BodyExt as _;
+use hyper::body::Incoming;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::time::{Instant, timeout_at};
+
+use super::answer::Stop;
+use super::limits::BodyRoom;
+
+/// A client that takes longer for its body holds memory for nothing.
+const BODY_TIMEOUT: Duration = Duration::from_secs(30);
+/// Of a body that is refused, so much is read and thrown away, so that the client gets to see the refusal: a
+/// connection that is closed over unread bytes is reset.
+const DISCARD_BYTES_MAX: usize = 16 << 20;
+const DISCARD_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// The body of an answer.
+#[derive(Debug, Default)]
+pub struct Body {
+    kind: Kind,
+    /// The request counts as under way until its answer is sent.
+    held: Option<OwnedSemaphorePermit>,
+}
+
+#[derive(Debug)]
+enum Kind {
+    /// Bytes that are there, in pieces that need not be copied together.
+    Pieces(VecDeque<Bytes>),
+    /// Bytes that are made while the client reads.
+    Stream(mpsc::Receiver<Bytes>),
+}
+
+impl Default for Kind {
+    fn default() -> Self {
+        Self::Pieces(VecDeque::new())
+    }
+}
+
+impl Body {
+    /// A body in pieces.
+    pub(super) fn pieces(pieces: impl IntoIterator<Item = Bytes>) -> Self {
+        let pieces = pieces.into_iter().filter(|piece| !piece.is_empty()).collect();
+        Self { kind: Kind::Pieces(pieces), held: None }
+    }
+
+    /// A body that goes on until the sender is dropped.
+    pub(super) fn stream(receiver: mpsc::Receiver<Bytes>) -> Self {
+        Self { kind: Kind::Stream(receiver), held: None }
+    }
+
+    /// Gives the permit back when the body has been sent.
+    pub(super) fn holding(mut self, permit: OwnedSemaphorePermit) -> Self {
+        self.held = Some(permit);
+        self
+    }
+
+    /// Bytes of a body that is known whole.
+    pub(super) fn len(&self) -> Option<usize> {
+        match &self.kind {
+            Kind::Pieces(pieces) => Some(pieces.iter().map(Bytes::len).sum()),
+            Kind::Stream(_) => None,
+        }
+    }
+}
+
+impl From<Vec<u8>> for Body {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self::pieces([bytes.into()])
+    }
+}
+
+impl http_body::Body for Body {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let next = match &mut self.kind {
+            Kind::Pieces(pieces) => Poll::Ready(pieces.pop_front()),
+            Kind::Stream(receiver) => receiver.poll_recv(context),
+        };
+        next.map(|bytes| bytes.map(|bytes| Ok(Frame::data(bytes))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        matches!(&self.kind, Kind::Pieces(pieces) if pieces.is_empty())
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.len().map_or_else(SizeHint::default, |length| SizeHint::with_exact(length as u64))
+    }
+}
+
+/// A body that was read, and the room that it takes for as long as it is held.
+#[derive(Debug)]
+pub(super) struct Read {
+    pub bytes: Bytes,
+    pub room: BodyRoom,
+}
+
+/// Reads a request's body.
+///
+/// # Errors
+/// `too_large` for more than `limit` bytes, before more is read; `overloaded` when other bodies take all the
+/// room there is; [`Stop::Drop`] when the client is gone or too slow.
+pub(super) async fn read(
+    mut body: Incoming,
+    headers: &HeaderMap,
+    limit: usize,
+    too_large: Code,
+    mut room: BodyRoom,
+) -> Result<Read, Stop> {
+    let announced = body.size_hint().exact();
+    let refusal = if announced.is_some_and(|length| length > limit as u64) {
+        Some(Problem::new(too_large, format!("the body has more than {limit} bytes")))
+    } else {
+        let wanted = announced.and_then(|length| usize::try_from(length).ok()).unwrap_or(0);
+        room.grow(wanted).err()
+    };
+    if let Some(problem) = refusal {
+        // A client that waits for leave to send gets none.
+        if !headers.contains_key(http::header::EXPECT) {
+            discard(body);
+        }
+        return Err(problem.into());
+    }
+    let deadline = Instant::now() + BODY_TIMEOUT;
+    let mut whole = BytesMut::new();
+    loop {
+        let frame = match timeout_at(deadline, body.frame()).await {
+            Ok(Some(Ok(frame))) => frame,
+            Ok(None) => return Ok(Read { bytes: whole.freeze(), room }),
+            Ok(Some(Err(_))) | Err(_) => return Err(Stop::Drop),
+        };
+        let Ok(data) = frame.into_data() else { continue };
+        let refusal = if whole.len() + data.len() > limit {
+            Some(Problem::new(too_large, format!("the body has more than {limit} bytes")))
+        } else {
+            room.grow(whole.len() + data.len()).err()
+        };
+        if let Some(problem) = refusal {
+            discard(body);
+            return Err(problem.into());
+        }
+        whole.extend_from_slice(&data);
+    }
+}
+
+/// Reads on for a while without keeping anything, while the refusal is on its way.
+fn discard(mut body: Incoming) {
+    tokio::spawn(async move {
+        let deadline = Instant::now() + DISCARD_TIMEOUT;
+        let mut discarded = 0;
+        while let Ok(Some(Ok(frame))) = timeout_at(deadline, body.frame()).await {
+            discarded += frame.data_ref().map_or(0, Bytes::len);
+            if discarded > DISCARD_BYTES_MAX {
+                break;
+            }
+        }
+    });
+}

@@ -1,0 +1,146 @@
+//! The peer as handlers see it: asks it, finds topics, and knows who stands where.
+
+use std::sync::Arc;
+
+use hcube_api::label::Label;
+use hcube_api::{Code, Problem};
+use hcube_broker::request::TopicRef;
+use hcube_broker::{Answer, Request, Status};
+use hcube_core::ids::{GroupId, NodeId, Vertex};
+use hcube_core::meta::{Meta, Placement, Topic};
+use hcube_core::topic::Name;
+
+use super::error::{self, Asked};
+use crate::Handle;
+
+/// A good answer and the way to it.
+#[derive(Debug)]
+pub(super) struct Answered {
+    pub answer: Answer,
+    pub path: Vec<Vertex>,
+}
+
+/// A peer that belongs to a hypercube.
+#[derive(Debug, Clone)]
+pub(super) struct Peer {
+    pub handle: Handle,
+    pub patience_ms: u32,
+}
+
+impl Peer {
+    /// Asks for something that is no publish.
+    ///
+    /// # Errors
+    /// The broker's error as a problem.
+    pub async fn ask(&self, request: Request) -> Result<Answered, Problem> {
+        self.ask_as(request, Asked::Other, self.patience_ms).await
+    }
+
+    /// Asks for something, with the patience given.
+    ///
+    /// # Errors
+    /// The broker's error as a problem.
+    pub async fn ask_as(
+        &self,
+        request: Request,
+        asked: Asked,
+        patience_ms: u32,
+    ) -> Result<Answered, Problem> {
+        let reply = self.handle.request(request, patience_ms).await;
+        match reply.result {
+            Ok(answer) => Ok(Answered { answer, path: reply.path }),
+            Err(error) => Err(error::problem(&error, asked)),
+        }
+    }
+
+    /// A topic by its name. One that this peer does not know is asked for at the metadata leader, because it
+    /// may have been created through another peer a moment ago; a known one needs nobody.
+    ///
+    /// # Errors
+    /// `unknown-topic`; others when the metadata leader cannot be asked.
+    pub async fn topic(&self, name: &Name) -> Result<Arc<Topic>, Problem> {
+        let known = self.handle.meta().topic(name).cloned();
+        match known {
+            Some(topic) => Ok(topic),
+            None => self.find(name).await,
+        }
+    }
+
+    /// A topic by its name, as the metadata leader knows it.
+    ///
+    /// # Errors
+    /// `unknown-topic`; others when the metadata leader cannot be asked.
+    pub async fn find(&self, name: &Name) -> Result<Arc<Topic>, Problem> {
+        let found = self.ask(Request::FindTopic { name: name.clone() }).await;
+        match found.map(|found| found.answer) {
+            Ok(Answer::Topic(info)) => {
+                let hcube_broker::request::TopicInfo { id, name, partitions, retention } = info;
+                Ok(Arc::new(Topic { id, name, partitions, retention }))
+            }
+            Ok(other) => Err(unexpected(&other)),
+            Err(problem) if problem.code == Code::UnknownTopic => Err(error::unknown_topic(name)),
+            Err(problem) => Err(problem),
+        }
+    }
+
+    /// The present life of a topic of which a slot said that its life has ended.
+    ///
+    /// # Errors
+    /// `unknown-topic` where there is no newer one.
+    pub async fn find_again(&self, topic: &Topic) -> Result<Arc<Topic>, Problem> {
+        let found = self.find(&topic.name).await?;
+        if found.id == topic.id { Err(error::unknown_topic(&topic.name)) } else { Ok(found) }
+    }
+
+    /// What this peer knows of the others.
+    pub fn view(&self) -> View {
+        let meta = self.handle.meta();
+        let dimension = u8::try_from(meta.cube().dimension()).unwrap_or(u8::MAX);
+        View { status: self.handle.status(), meta, dimension }
+    }
+}
+
+/// A topic as requests name it.
+pub(super) fn topic_ref(topic: &Topic) -> TopicRef {
+    TopicRef { name: topic.name.clone(), id: topic.id }
+}
+
+/// An answer to another question than was asked: a fault of this version.
+pub(super) fn unexpected(answer: &Answer) -> Problem {
+    tracing::error!(?answer, "an answer does not fit its request");
+    Problem::new(Code::Internal, "the peer answered something else")
+}
+
+/// The hypercube at one moment, as one peer sees it.
+#[derive(Debug, Clone)]
+pub(super) struct View {
+    pub status: Arc<Status>,
+    pub meta: Arc<Meta>,
+    /// D, the digits of a label.
+    pub dimension: u8,
+}
+
+impl View {
+    /// A vertex as its label.
+    pub fn label(&self, vertex: Vertex) -> Label {
+        Label::new(vertex, self.dimension)
+    }
+
+    /// Where a node stands.
+    pub fn label_of(&self, node: NodeId) -> Option<Label> {
+        self.meta.members.get(&node).map(|member| self.label(member.vertex))
+    }
+
+    /// Who leads a group, as far as this peer knows.
+    pub fn leader(&self, group: GroupId) -> Option<NodeId> {
+        match self.status.groups.get(&group) {
+            Some(here) => here.leader,
+            None => self.status.hints.get(&group).copied(),
+        }
+    }
+
+    /// The vertices of a group's replicas.
+    pub fn replicas(&self, placement: &Placement) -> Vec<Label> {
+        placement.replicas().filter_map(|replica| self.label_of(replica.node)).collect()
+    }
+}

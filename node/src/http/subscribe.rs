@@ -1,0 +1,240 @@
+//! Subscriptions: server-sent events, fed by one long poll for each partition.
+//!
+//! Nothing is held for a client that does not read: a partition whose turn does not come drops what it has
+//! read and reads it again when there is room.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use hcube_api::cursor::Cursor;
+use hcube_api::media::PullFormat;
+use hcube_api::messages::{PullQuery, Start, sse};
+use hcube_api::{Code, Problem, headers};
+use hcube_broker::request::From;
+use http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use http::{HeaderName, HeaderValue};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tokio::time::{MissedTickBehavior, interval, sleep};
+
+use super::answer::{self, Response};
+use super::body::Body;
+use super::client::Call;
+use super::closed;
+use super::error::unknown_topic;
+use super::pull::read_now;
+use super::reader::{Chunk, Most, Reader};
+use super::ready::not_ready;
+
+/// How long a partition is polled at a time, in milliseconds.
+const WAIT_MS: u32 = 25_000;
+/// Bytes read at a time of all partitions together; each gets a share.
+const READ_BYTES: u32 = 1 << 20;
+const SHARE_BYTES: (u32, u32) = (16 << 10, 256 << 10);
+/// How often a comment is sent while there is nothing to say.
+const KEEP_ALIVE: Duration = Duration::from_secs(10);
+/// Pauses before a partition is read again that could not be read.
+const PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
+/// Chunks of all partitions that wait for their turn, and pieces that wait for the client.
+const CHUNKS_WAITING: usize = 4;
+const PIECES_WAITING: usize = 2;
+/// Bytes after which events are sent without waiting for the end of their chunk.
+const PIECE_BYTES: usize = 64 << 10;
+/// With more partitions the cursor grows long, and only the last event of a chunk carries it.
+const CURSOR_PARTITIONS: usize = 16;
+
+/// Begins a subscription; its first answer comes when every partition's start is known.
+///
+/// # Errors
+/// Those of a pull, before the first event.
+pub(super) async fn subscribe(
+    call: &Call<'_>,
+    reader: Reader,
+    partitions: Range<u16>,
+    start: &Start,
+) -> Result<Response, Problem> {
+    let permit = call.shared.limits.subscription()?;
+    let counted = call.shared.metrics.subscription();
+    // One record is enough to learn where each partition begins.
+    let look = PullQuery { limit: 1, max_bytes: 1, ..PullQuery::default() };
+    let places = read_now(&reader, partitions, start, &look).await?;
+    let mut cursor = match start {
+        Start::Cursor(cursor) => cursor.clone(),
+        _ => Cursor::new(reader.topic.id),
+    };
+    for place in &places {
+        cursor.set(place.partition, place.from);
+    }
+    let (sender, receiver) = mpsc::channel(PIECES_WAITING);
+    let path = places.first().map(|place| place.path.clone()).unwrap_or_default();
+    let dimension = call.peer.view().dimension;
+    let mut response = Response::new(Body::stream(receiver));
+    answer::set_path(&mut response, &path, dimension);
+    answer::set(&mut response, HeaderName::from_static(headers::NEXT), &cursor);
+    let media_type = HeaderValue::from_static(PullFormat::Events.media_type());
+    response.headers_mut().insert(CONTENT_TYPE, media_type);
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    let begun: Vec<(u16, u64)> = places.iter().map(|place| (place.partition, place.from)).collect();
+    let subscription = Subscription { reader, cursor, sender, closing: call.shared.closing.clone() };
+    tokio::spawn(async move {
+        subscription.run(begun).await;
+        drop((permit, counted));
+    });
+    Ok(response)
+}
+
+/// The client is gone; there is nobody to tell.
+struct Gone;
+
+struct Subscription {
+    reader: Reader,
+    /// What the client has got.
+    cursor: Cursor,
+    sender: mpsc::Sender<Bytes>,
+    closing: watch::Receiver<bool>,
+}
+
+impl Subscription {
+    async fn run(mut self, places: Vec<(u16, u64)>) {
+        let share = READ_BYTES / u32::try_from(places.len().max(1)).unwrap_or(u32::MAX);
+        let most =
+            Most { records: 10_000, bytes: share.clamp(SHARE_BYTES.0, SHARE_BYTES.1), wait_ms: WAIT_MS };
+        let (chunks, arriving) = mpsc::channel(CHUNKS_WAITING);
+        // Ends with this function, and every poll with it.
+        let mut polls = JoinSet::new();
+        for (partition, from) in places {
+            polls.spawn(poll(self.reader.clone(), partition, from, most, chunks.clone()));
+        }
+        drop(chunks);
+        // Whoever subscribes learns at once that it works, and where it begins.
+        let hello = format!("id: {}\n\n", self.cursor);
+        if self.sender.send(hello.into()).await.is_err() {
+            return;
+        }
+        if let Ok(problem) = self.relay(arriving).await {
+            let mut last = Vec::new();
+            sse::write_problem(&mut last, &problem);
+            let _gone = self.sender.send(last.into()).await;
+        }
+    }
+
+    /// Sends what arrives until there is a reason to end.
+    async fn relay(&mut self, mut arriving: mpsc::Receiver<Result<Chunk, Problem>>) -> Result<Problem, Gone> {
+        let mut keep_alive = interval(KEEP_ALIVE);
+        keep_alive.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let handle = self.reader.peer.handle.clone();
+        let topic = Arc::clone(&self.reader.topic);
+        let deleted = handle.meta_where(|meta| meta.is_deleted(topic.id));
+        let mut deleted = std::pin::pin!(deleted);
+        let mut closing = self.closing.clone();
+        loop {
+            tokio::select! {
+                arrived = arriving.recv() => match arrived {
+                    Some(Ok(chunk)) => {
+                        if let Err(problem) = self.send(&chunk).await? {
+                            return Ok(problem);
+                        }
+                        keep_alive.reset();
+                    }
+                    Some(Err(problem)) => return Ok(problem),
+                    None => return Ok(not_ready("the peer is shutting down")),
+                },
+                _tick = keep_alive.tick() => {
+                    self.sender.send(Bytes::from_static(sse::KEEP_ALIVE)).await.map_err(|_| Gone)?;
+                }
+                seen = &mut deleted => return Ok(match seen {
+                    Some(_) => unknown_topic(&topic.name),
+                    None => not_ready("the peer is shutting down"),
+                }),
+                () = closed(&mut closing) => {
+                    return Ok(not_ready("the peer is shutting down"));
+                }
+                () = self.sender.closed() => return Err(Gone),
+            }
+        }
+    }
+
+    /// Sends a chunk's messages in pieces. The inner error is one of the stored data.
+    async fn send(&mut self, chunk: &Chunk) -> Result<Result<(), Problem>, Gone> {
+        let messages = match chunk.messages() {
+            Ok(messages) => messages,
+            Err(problem) => return Ok(Err(problem)),
+        };
+        let short = self.cursor.iter().count() <= CURSOR_PARTITIONS;
+        let mut piece = Vec::new();
+        let last = messages.len().saturating_sub(1);
+        for (at, message) in messages.iter().enumerate() {
+            self.cursor.set(message.partition, message.offset + 1);
+            let id = (short || at == last).then_some(&self.cursor);
+            sse::write_message(&mut piece, message, id);
+            if piece.len() >= PIECE_BYTES {
+                self.sender.send(std::mem::take(&mut piece).into()).await.map_err(|_| Gone)?;
+            }
+        }
+        if !piece.is_empty() {
+            self.sender.send(piece.into()).await.map_err(|_| Gone)?;
+        }
+        Ok(Ok(()))
+    }
+}
+
+/// Reads one partition on and on. Ends with a problem that a repetition cannot mend, or with its listener.
+async fn poll(
+    reader: Reader,
+    partition: u16,
+    mut from: u64,
+    most: Most,
+    chunks: mpsc::Sender<Result<Chunk, Problem>>,
+) {
+    let mut pause = PAUSE.0;
+    loop {
+        let chunk = match reader.read(partition, From::Offset(from), most).await {
+            Ok(chunk) if chunk.batches.is_empty() => {
+                pause = PAUSE.0;
+                continue;
+            }
+            Ok(chunk) => chunk,
+            Err(problem) if is_passing(&problem) => {
+                sleep(pause).await;
+                pause = (2 * pause).min(PAUSE.1);
+                continue;
+            }
+            Err(problem) => {
+                let _gone = chunks.send(Err(problem)).await;
+                return;
+            }
+        };
+        pause = PAUSE.0;
+        match chunks.try_reserve() {
+            Ok(permit) => {
+                from = end(&chunk).unwrap_or(from);
+                permit.send(Ok(chunk));
+            }
+            Err(mpsc::error::TrySendError::Full(())) => {
+                drop(chunk);
+                let Ok(permit) = chunks.reserve().await else { return };
+                // There is something, so this does not wait.
+                if let Ok(chunk) = reader.read(partition, From::Offset(from), most).await {
+                    from = end(&chunk).unwrap_or(from);
+                    permit.send(Ok(chunk));
+                }
+            }
+            Err(mpsc::error::TrySendError::Closed(())) => return,
+        }
+    }
+}
+
+/// A subscription outlives elections and busy moments.
+fn is_passing(problem: &Problem) -> bool {
+    matches!(problem.code, Code::NoLeader | Code::Overloaded | Code::Timeout)
+}
+
+/// The offset after a chunk's last record; none when it has no record, or its last batch does not decode, which
+/// the receiver tells the client.
+fn end(chunk: &Chunk) -> Option<u64> {
+    let last = chunk.batches.last()?;
+    let batch = hcube_core::record::Batch::parse(last.batch.clone()).ok()?;
+    Some(last.base_offset + u64::from(batch.records_count()))
+}
