@@ -1,0 +1,150 @@
+//! `open-large [GIB] [TOPICS]`: how long a peer takes to open so much data in so many topics, 10 and 10,000 unless
+//! told otherwise. Prints one JSON document; stderr tells what goes on.
+
+use std::io::Write as _;
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use hcube_tests::{Answer, Cluster, Shape, answer};
+use reqwest::Method;
+use serde_json::{Value, json};
+
+/// Clients at once; more than a peer needs to fill its batches.
+const CLIENTS: u64 = 16;
+/// Bytes of a message.
+const MESSAGE_BYTES: usize = 1000;
+/// Messages of a publish: near 3 MiB, below the 4 MiB of a batch.
+const BATCH_MESSAGES: usize = 3000;
+
+fn say(text: &str) {
+    // Nobody can be told that stderr is gone.
+    let _ = writeln!(std::io::stderr(), "{text}");
+}
+
+/// Carries out jobs `0..count` on several threads, and says how far they are every few seconds.
+fn in_parallel(what: &str, count: u64, job: impl Fn(&reqwest::blocking::Client, u64) + Sync) {
+    let next = AtomicU64::new(0);
+    let (next, job) = (&next, &job);
+    let began = Instant::now();
+    std::thread::scope(|scope| {
+        for worker in 0..CLIENTS {
+            scope.spawn(move || {
+                let client = answer::client();
+                let mut said = Instant::now();
+                loop {
+                    let number = next.fetch_add(1, Ordering::Relaxed);
+                    if number >= count {
+                        return;
+                    }
+                    job(&client, number);
+                    if worker == 0 && said.elapsed() > Duration::from_secs(10) {
+                        said = Instant::now();
+                        say(&format!("{what}: {number} of {count}"));
+                    }
+                }
+            });
+        }
+    });
+    say(&format!("{what}: {count} in {:.1} s", began.elapsed().as_secs_f64()));
+}
+
+/// Sends until it is answered well; a peer that is busy says when to come back.
+fn insist(client: &reqwest::blocking::Client, request: impl Fn() -> reqwest::blocking::RequestBuilder) {
+    let began = Instant::now();
+    loop {
+        match Answer::of(client, request()) {
+            Ok(answer) if answer.status < 300 => return,
+            Ok(answer) if [429, 503, 504].contains(&answer.status) && began.elapsed().as_secs() < 120 => {}
+            Ok(answer) => panic!("{answer}"),
+            Err(error) if began.elapsed().as_secs() > 120 => panic!("{error}"),
+            Err(_) => {}
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+fn fill(cluster: &Cluster, bytes: u64, topics: u64) {
+    let endpoint = cluster.endpoint(0);
+    in_parallel("topics", topics, |client, number| {
+        insist(client, || client.put(format!("{endpoint}/v1/topics/topic-{number:05}")));
+    });
+    // Every message is another one, so that nothing on the way can make little of much.
+    let batch_bytes = (MESSAGE_BYTES * BATCH_MESSAGES) as u64;
+    in_parallel("batches", bytes.div_ceil(batch_bytes), |client, number| {
+        let mut body = Vec::with_capacity(BATCH_MESSAGES * (MESSAGE_BYTES + 20));
+        for message in 0..BATCH_MESSAGES {
+            let head = format!("{number}-{message}-");
+            let rest: String = (head.len()..MESSAGE_BYTES)
+                .map(|at| char::from(b'a' + ((at * 7 + message) % 26) as u8))
+                .collect();
+            let line = json!({ "value": head + &rest }).to_string();
+            body.extend_from_slice(line.as_bytes());
+            body.push(b'\n');
+        }
+        let url = format!("{endpoint}/v1/topics/topic-{:05}/messages", number % topics);
+        insist(client, || {
+            client.post(&url).header("content-type", "application/x-ndjson").body(body.clone())
+        });
+    });
+}
+
+/// Bytes of all files below a directory.
+fn disk_bytes(dir: &std::path::Path) -> u64 {
+    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
+    entries
+        .map(|entry| match entry.metadata() {
+            Ok(metadata) if metadata.is_dir() => disk_bytes(&entry.path()),
+            Ok(metadata) => metadata.len(),
+            Err(_) => 0,
+        })
+        .sum()
+}
+
+/// Lines of the peer's log that tell of opening, from a byte on.
+fn opening_lines(cluster: &Cluster, from: usize) -> Vec<String> {
+    let log = cluster.log(0);
+    let told = log.get(from..).unwrap_or_default().lines();
+    told.filter(|line| ["open", "ready", "start", "serving"].iter().any(|word| line.contains(word)))
+        .map(str::to_owned)
+        .collect()
+}
+
+fn restart(cluster: &Cluster, kill: bool) -> Value {
+    let said = cluster.log(0).len();
+    cluster.down(kill);
+    let began = Instant::now();
+    cluster.up_again();
+    let seconds = began.elapsed().as_secs_f64();
+    let how = if kill { "kill -9" } else { "SIGTERM" };
+    say(&format!("ready {seconds:.2} s after the start that followed {how}"));
+    let metrics = cluster.get(0, "/metrics").text();
+    let opened: Vec<&str> =
+        metrics.lines().filter(|line| line.contains("open") && !line.starts_with('#')).collect();
+    json!({ "after": how, "seconds_to_ready": seconds, "metrics": opened, "log": opening_lines(cluster, said) })
+}
+
+fn main() -> ExitCode {
+    let mut arguments = std::env::args().skip(1);
+    let mut figure = |default: f64| arguments.next().map_or(Some(default), |text| text.parse::<f64>().ok());
+    let (Some(gibibytes), Some(topics)) = (figure(10.0), figure(10_000.0)) else {
+        say("usage: open-large [GIB] [TOPICS]");
+        return ExitCode::from(2);
+    };
+    let (bytes, topics) = ((gibibytes * f64::from(1 << 30)) as u64, (topics as u64).max(1));
+    let cluster = Cluster::raise(Shape { peers: 1, slots: 64, replication: 1 }, |_| {});
+    say(&format!("one peer in {}", cluster.dir().display()));
+    fill(&cluster, bytes, topics);
+    let restarts = [restart(&cluster, false), restart(&cluster, true)];
+    let listed = cluster.send(cluster.request(Method::GET, 0, "/v1/topics")).json();
+    let report = json!({
+        "bytes_published": bytes,
+        "topics": listed["topics"].as_array().map(Vec::len),
+        "bytes_on_disk": disk_bytes(&cluster.data_dir(0)),
+        "restarts": restarts,
+    });
+    match writeln!(std::io::stdout(), "{report:#}") {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE,
+    }
+}
