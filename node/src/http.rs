@@ -20,6 +20,7 @@ mod publish;
 mod pull;
 mod reader;
 mod ready;
+mod router;
 mod subscribe;
 mod topics;
 
@@ -138,16 +139,9 @@ impl Server {
         let mut tasks = JoinSet::new();
         tasks.spawn(ready::watch(Arc::clone(&shared)));
         let client = Listener::new(client, "client", Arc::clone(&shared.limits), Arc::clone(&shared));
-        let clients = Arc::clone(&shared);
-        tasks.spawn(client.run(move |context, request| {
-            let shared = Arc::clone(&clients);
-            async move { client::serve(&shared, &context, request).await }
-        }));
+        tasks.spawn(client.run(router::clients(Arc::clone(&shared))));
         let admin = Listener::new(admin, "admin", Arc::clone(&admin_limits), Arc::clone(&shared));
-        tasks.spawn(admin.run(move |context, request| {
-            let (shared, limits) = (Arc::clone(&shared), Arc::clone(&admin_limits));
-            async move { admin::serve(&shared, &limits, &context, request).await }
-        }));
+        tasks.spawn(admin.run(router::administration(shared, admin_limits)));
         tracing::info!(client = %client_address, admin = %admin_address, "serving HTTP");
         Ok(Self { client_address, admin_address, closing, tasks, patience })
     }

@@ -9,11 +9,10 @@ use hcube_api::{Code, Problem, json, media};
 use hcube_core::meta::Meta;
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderMap, Request, StatusCode};
-use hyper::body::Incoming;
 
 use super::Shared;
 use super::answer::{self, Response, Stop};
-use super::body;
+use super::body::{self, Incoming};
 use super::client::label;
 use super::limits::Limits;
 use super::listen::Context;

@@ -11,7 +11,6 @@ use hcube_api::{Code, Problem};
 use http::HeaderMap;
 use http_body::{Body as _, Frame, SizeHint};
 use http_body_util::BodyExt as _;
-use hyper::body::Incoming;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::time::{Instant, timeout_at};
 
@@ -40,6 +39,9 @@ enum Kind {
     /// Bytes that are made while the client reads.
     Stream(mpsc::Receiver<Bytes>),
 }
+
+/// A request's body.
+pub(super) type Incoming = axum::body::Body;
 
 impl Default for Kind {
     fn default() -> Self {

@@ -9,11 +9,10 @@ use hcube_api::openapi::{Operation, Port, Resolved, document, resolve};
 use hcube_api::{Code, Problem, json, media};
 use http::request::Parts;
 use http::{Method, Request, StatusCode};
-use hyper::body::Incoming;
 use tracing::Instrument as _;
 
 use super::answer::{self, Response, Stop};
-use super::body::{self, Body, Read};
+use super::body::{self, Body, Incoming, Read};
 use super::listen::Context;
 use super::peer::Peer;
 use super::ready::not_ready;

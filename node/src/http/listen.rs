@@ -7,18 +7,21 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
+use axum::Router;
 use http::Request;
 use hyper::body::Incoming;
-use hyper::service::service_fn;
+use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
+use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
-use super::answer::{self, Response, Stop};
+use super::answer;
 use super::limits::{Limits, overloaded};
+use super::router::Dropped;
 use super::{Shared, closed};
 
 /// What a connection begins with that speaks HTTP/2 without asking (RFC 9113, section 3.4).
@@ -57,11 +60,7 @@ impl Listener {
     }
 
     /// Serves connections until the node ends, then waits for those that are left.
-    pub async fn run<F, S>(self, serve: S)
-    where
-        S: Fn(Context, Request<Incoming>) -> F + Clone + Send + 'static,
-        F: Future<Output = Result<Response, Stop>> + Send + 'static,
-    {
+    pub async fn run(self, router: Router) {
         let mut connections = JoinSet::new();
         let mut closing = self.closing.clone();
         loop {
@@ -71,7 +70,7 @@ impl Listener {
                 () = closed(&mut closing) => break,
             };
             match accepted {
-                Ok((stream, _)) => self.take(stream, &mut connections, &serve),
+                Ok((stream, _)) => self.take(stream, &mut connections, &router),
                 Err(error) => {
                     // Out of descriptors, most likely: the connections that are there go on meanwhile.
                     tracing::warn!(%error, port = self.port, "a connection could not be accepted");
@@ -83,20 +82,16 @@ impl Listener {
         while connections.join_next().await.is_some() {}
     }
 
-    fn take<F, S>(&self, stream: TcpStream, connections: &mut JoinSet<()>, serve: &S)
-    where
-        S: Fn(Context, Request<Incoming>) -> F + Clone + Send + 'static,
-        F: Future<Output = Result<Response, Stop>> + Send + 'static,
-    {
+    fn take(&self, stream: TcpStream, connections: &mut JoinSet<()>, router: &Router) {
         let Ok(local) = stream.local_addr() else { return };
         // Answers are small and whole; waiting to fill a segment would only delay them.
         let _best_effort = stream.set_nodelay(true);
         let limits = &self.limits;
         if let Ok(permit) = Arc::clone(&limits.connections).try_acquire_owned() {
-            let (serve, closing) = (serve.clone(), self.closing.clone());
+            let (router, closing) = (router.clone(), self.closing.clone());
             let counted = self.shared.metrics.connection(self.port);
             connections.spawn(async move {
-                connection(stream, local.ip(), serve, closing).await;
+                connection(stream, local.ip(), router, closing).await;
                 drop((permit, counted));
             });
         } else if let Ok(permit) = Arc::clone(&limits.refusals).try_acquire_owned() {
@@ -109,25 +104,21 @@ impl Listener {
     }
 }
 
-async fn connection<F, S>(stream: TcpStream, local: IpAddr, serve: S, mut closing: watch::Receiver<bool>)
-where
-    S: Fn(Context, Request<Incoming>) -> F + Send + 'static,
-    F: Future<Output = Result<Response, Stop>> + Send + 'static,
-{
+async fn connection(stream: TcpStream, local: IpAddr, router: Router, mut closing: watch::Receiver<bool>) {
     let version = tokio::select! {
         version = detect(&stream) => version,
         () = closed(&mut closing) => return,
     };
     let Some(version) = version else { return };
     let context = Context { local, under_way: Arc::default() };
-    let service = service_fn(move |request| {
-        let answer = serve(context.clone(), request);
+    let router = TowerToHyperService::new(router);
+    let service = service_fn(move |request: Request<Incoming>| {
+        let mut request = request.map(axum::body::Body::new);
+        request.extensions_mut().insert(context.clone());
+        let answer = router.call(request);
         async move {
-            match answer.await {
-                Ok(response) => Ok(response),
-                Err(Stop::Problem(problem)) => Ok(answer::problem(&problem)),
-                Err(Stop::Drop) => Err(GaveUp),
-            }
+            let response = answer.await.unwrap_or_else(|never| match never {});
+            if response.extensions().get::<Dropped>().is_some() { Err(GaveUp) } else { Ok(response) }
         }
     });
     let builder = builder(version);

@@ -14,10 +14,9 @@ use hcube_core::ids::{ProducerId, Vertex};
 use hcube_core::meta::Topic;
 use hcube_core::record::Batch;
 use http::{HeaderName, StatusCode};
-use hyper::body::Incoming;
 
 use super::answer::{self, Response, Stop};
-use super::body;
+use super::body::{self, Incoming};
 use super::client::Call;
 use super::error::Asked;
 use super::peer::{Answered, Peer, topic_ref, unexpected};
