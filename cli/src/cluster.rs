@@ -49,8 +49,14 @@ async fn views(client: &Client, cluster: &Cluster) -> Vec<Cluster> {
     questions.join_all().await.into_iter().flatten().collect()
 }
 
-/// A peer knows the leaders of the groups that it is a replica of; the others tell the rest.
+/// A peer knows the leaders of the groups that it is a replica of, and whether those it is linked to are up; the
+/// others tell the rest.
 fn merge(cluster: &mut Cluster, views: &[Cluster]) {
+    for member in cluster.members.iter_mut().filter(|member| member.state == MemberState::Unknown) {
+        if views.iter().any(|view| view.answered_by == member.label) {
+            member.state = MemberState::Up;
+        }
+    }
     for slot in cluster.slots.iter_mut().filter(|slot| slot.leader.is_none()) {
         let told = views.iter().flat_map(|view| &view.slots).filter(|told| told.slot == slot.slot);
         slot.leader = told.filter_map(|told| told.leader.clone()).next();
@@ -122,6 +128,7 @@ fn state(state: MemberState) -> &'static str {
     match state {
         MemberState::Up => "up",
         MemberState::Down => "down",
+        MemberState::Unknown => "unknown",
         MemberState::Joining => "joining",
         MemberState::Leaving => "leaving",
     }

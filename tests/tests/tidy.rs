@@ -196,16 +196,16 @@ fn modules_and_tests_are_named_as_everywhere() {
 fn every_allow_gives_its_reason() {
     let mut offenders = Vec::new();
     for (path, text) in rust_sources() {
-        let mut before = "";
-        for (number, line) in text.lines().enumerate() {
-            let attribute = line.trim_start();
-            let allows = attribute.starts_with("#[allow(") || attribute.starts_with("#![allow(");
-            let reasoned =
-                line.contains("reason =") || line.contains("//") || before.trim_start().starts_with("// ");
+        let lines: Vec<&str> = text.lines().collect();
+        for (number, line) in lines.iter().enumerate() {
+            let allows = ["#[allow(", "#![allow("].iter().any(|open| line.trim_start().starts_with(open));
+            let end = lines[number..].iter().position(|line| line.contains(")]")).unwrap_or_default();
+            let attribute = lines[number..=number + end].concat();
+            let explained = number > 0 && lines[number - 1].trim_start().starts_with("// ");
+            let reasoned = explained || attribute.contains("reason =") || attribute.contains("//");
             if allows && !reasoned {
-                offenders.push(format!("{path}:{}: {attribute}", number + 1));
+                offenders.push(format!("{path}:{}: {}", number + 1, line.trim_start()));
             }
-            before = line;
         }
     }
     assert_none("give these a `reason = \"…\"`", &offenders);

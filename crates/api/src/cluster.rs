@@ -44,6 +44,8 @@ pub enum MemberState {
     Up,
     /// It does not answer.
     Down,
+    /// The answering peer keeps no link to it, so it cannot tell.
+    Unknown,
     /// It takes over replicas and does not count yet.
     Joining,
     /// It gives its replicas away.

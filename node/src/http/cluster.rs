@@ -12,6 +12,7 @@ use http::StatusCode;
 use super::answer::{self, Response};
 use super::error::Asked;
 use super::peer::{Answered, Peer, View, topic_ref};
+use crate::wanted;
 
 /// How long the way waits for the leader to say that it leads, in milliseconds.
 const ROUTE_MS: u32 = 2_000;
@@ -58,8 +59,14 @@ fn group(view: &View, id: GroupId, placement: &Placement) -> Group {
 }
 
 fn state(view: &View, node: NodeId) -> MemberState {
-    let answers = node == view.status.node || view.status.links.contains(&node);
-    if answers { MemberState::Up } else { MemberState::Down }
+    let own = view.status.node;
+    if node == own || view.status.links.contains(&node) {
+        MemberState::Up
+    } else if wanted(&view.status.meta, own).contains_key(&node) {
+        MemberState::Down
+    } else {
+        MemberState::Unknown
+    }
 }
 
 /// `GET /v1/cluster/route/{topic}`
