@@ -64,7 +64,7 @@ async fn run(cli: Cli, output: &Output) -> anyhow::Result<()> {
         Command::Local(command) => local::run(command, output).await,
         Command::Topic(command) => topic::run(command, &client()?, output).await,
         Command::Publish(args) => publish::run(args, endpoints, output).await,
-        Command::Pull(args) => read::pull(args, &client()?, output).await,
+        Command::Pull(args) => read::pull(args, &client()?, output).await.map(|_printed| ()),
         Command::Subscribe(args) => subscribe::run(args, endpoints, output).await,
         Command::Publisher(command) => clients::publisher(command, &client()?, output).await,
         Command::Subscriber(command) => clients::subscriber(command, &client()?, output).await,
