@@ -1,5 +1,6 @@
 //! Publishers at work while something happens to the hypercube.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -30,11 +31,15 @@ impl Progress {
 }
 
 /// Ends the publishers also where the story panics, or nobody would ever join them.
-struct Ends<'a>(&'a AtomicBool);
+struct Ends<'a> {
+    done: &'a AtomicBool,
+    abandoned: &'a AtomicBool,
+}
 
 impl Drop for Ends<'_> {
     fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
+        self.done.store(true, Ordering::Relaxed);
+        self.abandoned.store(std::thread::panicking(), Ordering::Relaxed);
     }
 }
 
@@ -51,14 +56,16 @@ pub fn during<T>(
     story: impl FnOnce(&Progress) -> T,
 ) -> (T, Vec<Acked>) {
     let progress = Progress((0..publishers).map(|_| AtomicU64::new(0)).collect());
-    let done = AtomicBool::new(false);
+    let (done, abandoned) = (AtomicBool::new(false), Arc::new(AtomicBool::new(false)));
     std::thread::scope(|scope| {
-        let ends = Ends(&done);
+        let ends = Ends { done: &done, abandoned: &abandoned };
         let workers: Vec<_> = (0..publishers)
             .zip(&progress.0)
             .map(|(number, count)| {
+                let mut publisher = Publisher::register(endpoints, None, topic, number % partitions);
+                publisher.abandoned = Arc::clone(&abandoned);
                 let done = &done;
-                scope.spawn(move || work(endpoints, topic, number, number % partitions, count, done))
+                scope.spawn(move || work(publisher, number, number % partitions, count, done))
             })
             .collect();
         let told = story(&progress);
@@ -75,14 +82,12 @@ pub fn during<T>(
 }
 
 fn work(
-    endpoints: &[String],
-    topic: &str,
+    mut publisher: Publisher,
     number: u16,
     partition: u16,
     count: &AtomicU64,
     done: &AtomicBool,
 ) -> Vec<Acked> {
-    let mut publisher = Publisher::register(endpoints, None, topic, partition);
     let mut acked = Vec::new();
     while !done.load(Ordering::Relaxed) {
         let value = value(&format!("http-{number}"), publisher.sequence);

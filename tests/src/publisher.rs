@@ -1,6 +1,8 @@
 //! A publisher that speaks HTTP and never gives a message up: same producer, same sequence, until a peer says where
 //! the message is.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use reqwest::blocking::Client;
@@ -30,6 +32,8 @@ pub struct Publisher {
     pub sequence: u64,
     /// Requests that had to be repeated.
     pub repeats: u64,
+    /// Becomes true when nobody waits for acknowledgements any more.
+    pub abandoned: Arc<AtomicBool>,
 }
 
 /// An acknowledgement.
@@ -70,7 +74,18 @@ impl Publisher {
         let id = registered["producer_id"].as_str().expect("a publisher has a producer_id").to_owned();
         let epoch = registered["epoch"].as_u64().expect("a publisher has an epoch");
         let (endpoints, topic) = (endpoints.to_vec(), topic.to_owned());
-        Self { client, endpoints, turn: 0, id, epoch, topic, partition, sequence: 0, repeats: 0 }
+        Self {
+            client,
+            endpoints,
+            turn: 0,
+            id,
+            epoch,
+            topic,
+            partition,
+            sequence: 0,
+            repeats: 0,
+            abandoned: Arc::default(),
+        }
     }
 
     /// Publishes the next message.
@@ -99,6 +114,7 @@ impl Publisher {
                 Err(error) => error,
             };
             self.repeats += 1;
+            assert!(!self.abandoned.load(Ordering::Relaxed), "abandoned: {value}; last: {last}");
             assert!(
                 began.elapsed() < PATIENCE,
                 "not acknowledged within {PATIENCE:?}: {value}; last: {last}"

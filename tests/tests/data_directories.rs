@@ -22,6 +22,8 @@ fn node_run(cluster: &Cluster, vertex: u16, data_dir: &Path) -> Ran {
     command.args(["--client-listen", &free(0), "--peer-listen", &free(1), "--admin-listen", &free(2)]);
     command.arg("--secret-file").arg(cluster.dir().join("cluster.secret"));
     command.arg("--token-file").arg(cluster.dir().join("admin.token"));
+    // As `hcube local` has it: with another size the blank segment ahead is made anew, and rightly so.
+    command.args(["--segment-bytes", "16777216"]);
     program::Running::start(command).finish(seconds(20))
 }
 

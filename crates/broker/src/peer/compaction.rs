@@ -15,6 +15,9 @@ use crate::{Action, Compaction, CompactionRow};
 #[derive(Debug, Default)]
 pub(super) struct Compacting {
     wanted: BTreeSet<GroupId>,
+    /// The group whose turn was last: under steady load every group wants to be next again at once, and the
+    /// oldest segment goes only when all of them had their turn.
+    last: GroupId,
     under_way: Option<UnderWay>,
     /// Files to delete once the write that drops them is durable; none while that write is not numbered yet.
     doomed: Vec<(Option<u64>, Vec<SortedFileId>)>,
@@ -37,6 +40,16 @@ impl Compacting {
         self.wanted.extend(groups.into_iter().filter(|group| Some(*group) != under_way));
     }
 
+    /// The next group in turn.
+    fn take_next(&mut self) -> Option<GroupId> {
+        use std::ops::Bound::{Excluded, Unbounded};
+        let next = self.wanted.range((Excluded(self.last), Unbounded)).next();
+        let next = *next.or_else(|| self.wanted.first())?;
+        self.wanted.remove(&next);
+        self.last = next;
+        Some(next)
+    }
+
     /// Files to delete as soon as the base that drops them is durable.
     pub fn doom(&mut self, files: Vec<SortedFileId>) {
         if !files.is_empty() {
@@ -56,7 +69,7 @@ impl Peer {
     /// Begins the next compaction, if one is wanted and none is under way.
     pub(super) fn compact_next(&mut self) {
         while self.compacting.under_way.is_none() {
-            let Some(group) = self.compacting.wanted.pop_first() else { return };
+            let Some(group) = self.compacting.take_next() else { return };
             if group == GroupId::META {
                 self.compact_metadata();
             } else {
