@@ -4,6 +4,7 @@ use std::fs;
 use std::io;
 use std::time::{Duration, Instant};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use serde::{Deserialize, Serialize};
 
@@ -24,15 +25,14 @@ pub struct Process {
 impl Process {
     /// The process that has this number now; none where it has ended.
     pub fn of(pid: u32) -> Option<Self> {
-        let (_, start_ticks) = stat(pid)?;
+        let start_ticks = start_ticks(pid)?;
         let boot_id = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?.trim().to_owned();
         Some(Self { pid, start_ticks, boot_id })
     }
 
-    /// Whether it still runs. One that ended and was not waited for does not.
+    /// Whether it still runs, with any of its threads. One that ended and was not waited for does not.
     pub fn is_running(&self) -> bool {
-        let zombie = stat(self.pid).is_some_and(|(state, _)| state == 'Z');
-        !zombie && Self::of(self.pid).as_ref() == Some(self)
+        !has_ended(self.pid) && Self::of(self.pid).as_ref() == Some(self)
     }
 
     /// Sends a signal; whether there was anybody to get it.
@@ -63,8 +63,17 @@ impl Process {
     }
 }
 
-/// State and start time from `/proc/PID/stat` (proc(5), fields 3 and 22).
-fn stat(pid: u32) -> Option<(char, u64)> {
+/// Whether the process is gone with all its threads. Its first thread may be a zombie long before that, while the
+/// others still hold its ports and its directory (pidfd_open(2)).
+fn has_ended(pid: u32) -> bool {
+    let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) else { return true };
+    let Ok(descriptor) = pidfd_open(pid, PidfdFlags::empty()) else { return true };
+    let mut ends = [PollFd::new(&descriptor, PollFlags::IN)];
+    poll(&mut ends, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })).is_ok_and(|ready| ready > 0)
+}
+
+/// Start time from `/proc/PID/stat` (proc(5), field 22).
+fn start_ticks(pid: u32) -> Option<u64> {
     let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The second field is the program's name in parentheses, which may itself hold spaces and parentheses.
     let (_, fields) = text.rsplit_once(") ")?;

@@ -14,7 +14,13 @@ use crate::error::{Code, Problem};
 /// # Errors
 /// `invalid-json` where it is not JSON, `invalid-argument` where it is not what the endpoint takes.
 pub fn from_slice<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
-    let read = serde_json::from_slice(body).map_err(|error| problem(&error))?;
+    let read = serde_json::from_slice(body).map_err(|error| match problem(&error) {
+        // What is missing inside an object is reported as if the JSON itself were wrong.
+        wrong if serde_json::from_slice::<serde::de::IgnoredAny>(body).is_ok() => {
+            Problem::invalid(wrong.detail)
+        }
+        wrong => wrong,
+    })?;
     expect_object(body)?;
     Ok(read)
 }

@@ -30,6 +30,10 @@ impl Hosts {
         local: IpAddr,
         advertised: Option<&str>,
     ) -> Result<(), Problem> {
+        if headers.get_all(http::header::HOST).iter().nth(1).is_some() {
+            // Whoever stands between client and peer may have looked at another one (RFC 9112, section 3.2).
+            return Err(Problem::invalid("a request names one host"));
+        }
         // HTTP/2 has an authority in place of the header, and so has an absolute URI.
         let named = match uri.authority() {
             Some(authority) => Some(authority.as_str()),

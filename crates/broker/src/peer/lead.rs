@@ -81,6 +81,16 @@ impl Peer {
             }
             Request::CommitCursor { topic, partition, subscriber, offset } => {
                 let at = (topic.id, partition);
+                let end = self.slots.get(&group).and_then(|replica| replica.slot.partition(at));
+                let (start, end) = end.map_or((0, 0), |state| (state.log_start(), state.next_offset()));
+                if let Some(wanted) = offset.filter(|offset| *offset > end) {
+                    // A cursor there would skip everything that is yet to come.
+                    if !call.confirmed {
+                        return self.confirm(id, group);
+                    }
+                    let refusal = Error::OutOfRange { wanted, log_start: start, high_watermark: end };
+                    return self.finish(id, Err(refusal));
+                }
                 if self.open_for(id, group, &topic, partition) {
                     let command = Command::Cursor { partition: at, subscriber, offset };
                     self.propose_slot(id, group, &command, Some(Answer::Cursor(offset)));
@@ -285,7 +295,7 @@ impl Peer {
                 self.fetch_cursor(id, group, &topic, partition, &subscriber);
             }
             Request::Pull(_) => self.pull(id, group),
-            Request::Publish { .. } => self.dispatch(id),
+            Request::Publish { .. } | Request::CommitCursor { .. } => self.dispatch(id),
             other => unreachable!("{other:?} needs no confirmation"),
         }
     }
