@@ -78,9 +78,7 @@ fn start_ticks(pid: u32) -> Option<u64> {
     // The second field is the program's name in parentheses, which may itself hold spaces and parentheses.
     let (_, fields) = text.rsplit_once(") ")?;
     let mut fields = fields.split(' ');
-    let state = fields.next()?.chars().next()?;
-    let start_ticks = fields.nth(18)?.parse().ok()?;
-    Some((state, start_ticks))
+    fields.nth(19)?.parse().ok()
 }
 
 #[cfg(test)]
