@@ -56,6 +56,8 @@ pub struct Config {
     pub subscriptions_max: usize,
     /// Bytes of request bodies in memory at most.
     pub body_bytes_max: usize,
+    /// Bytes of answers in memory at most, until their clients have read them.
+    pub answer_bytes_max: usize,
     /// What one publish may hold.
     pub publish: PublishLimits,
     /// How long a request waits for its leader or its commit, in milliseconds.
@@ -73,6 +75,7 @@ impl Default for Config {
             connection_requests_max: 256,
             subscriptions_max: 4_000,
             body_bytes_max: 256 << 20,
+            answer_bytes_max: 512 << 20,
             publish: PublishLimits::default(),
             patience_ms: 10_000,
             shutdown_patience_ms: 10_000,

@@ -101,12 +101,24 @@ pub async fn run(config: Config, http: http::Config, end: impl Future<Output = (
         () = end => tracing::info!("told to end"),
     }
     server.shutdown().await;
-    match Arc::into_inner(node) {
+    match alone(node).await {
         Some(node) => node.shutdown().await,
         // Dropped by whoever holds it last, the node ends as if it had been killed, which it survives.
         None => tracing::warn!("the node is still in use at its end"),
     }
     Ok(())
+}
+
+/// The node, once the connections that were cut off have let go of it.
+async fn alone(mut node: Arc<Node>) -> Option<Node> {
+    for _ in 0..100 {
+        match Arc::try_unwrap(node) {
+            Ok(node) => return Some(node),
+            Err(shared) => node = shared,
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    None
 }
 
 /// Writes logs to stderr, by `RUST_LOG` or at level info. Called again, it changes nothing.

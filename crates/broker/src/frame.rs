@@ -1,7 +1,7 @@
 //! What peers send each other over an authenticated link.
 //!
 //! ```text
-//! u8 tag; 1 = Raft messages: u32 count, envelopes; 2 = request and 3 = response: postcard
+//! u8 tag; 1 = Raft messages: u32 count, envelopes; 2 = request and 3 = response: postcard; 4 = cancel: u64
 //! ```
 
 use bytes::Bytes;
@@ -21,6 +21,8 @@ pub enum Frame {
     Request(Forwarded),
     /// The answer to a forwarded request.
     Response(Answered),
+    /// Nobody waits any more for the answer to the request of this id.
+    Cancel(u64),
 }
 
 /// A request on its way over the hypercube.
@@ -68,6 +70,12 @@ impl Frame {
             }
             Self::Request(request) => postcard(2, postcard::to_extend(request, vec![2])),
             Self::Response(answer) => postcard(3, postcard::to_extend(answer, vec![3])),
+            Self::Cancel(id) => {
+                let mut out = Vec::with_capacity(9);
+                out.u8(4);
+                out.u64(*id);
+                out
+            }
         }
     }
 
@@ -85,6 +93,11 @@ impl Frame {
             }
             2 => exactly(&reader.rest()).map(Self::Request),
             3 => exactly(&reader.rest()).map(Self::Response),
+            4 => {
+                let id = reader.u64("cancelled request")?;
+                reader.finish()?;
+                Ok(Self::Cancel(id))
+            }
             tag => Err(DecodeError::Unknown { what: "frame", value: tag.into() }),
         }
     }
@@ -135,6 +148,7 @@ mod tests {
                 let frame = Frame::Request(request);
                 prop_assert_eq!(Frame::decode(frame.encode().into()).unwrap(), frame);
             }
+            prop_assert_eq!(Frame::decode(Frame::Cancel(id).encode().into()).unwrap(), Frame::Cancel(id));
             for result in [Ok(Answer::FilePart(batch.into())), Err(Error::SequenceGap { expected: number })] {
                 let frame = Frame::Response(Answered { id, result, path: path.clone() });
                 prop_assert_eq!(Frame::decode(frame.encode().into()).unwrap(), frame);

@@ -25,7 +25,7 @@ use crate::slot::Slot;
 use crate::start::{self, StartError};
 use crate::{Action, Config, Event, Frame, Now, RequestId};
 
-use call::{Call, CallId, Calls};
+use call::{Call, CallId, Calls, Origin};
 use compaction::Compacting;
 use replica::{Leading, SlotReplica};
 use staging::Staging;
@@ -147,7 +147,7 @@ impl Peer {
             }
             Event::LinkDown(node) => self.link_down(node),
             Event::Request { id, request, patience_ms } => self.request(id, request, patience_ms),
-            Event::Cancel(id) => self.cancel(id),
+            Event::Cancel(id) => self.abandon(Origin::Client(id)),
             Event::Written { number, positions } => {
                 let messages = self.groups.persisted(number, positions);
                 self.send_raft(messages);
@@ -209,6 +209,7 @@ impl Peer {
             }
             Frame::Request(request) => self.forwarded(from, request),
             Frame::Response(answer) => self.answered(from, answer),
+            Frame::Cancel(id) => self.abandon(Origin::Peer(from, id)),
         }
     }
 

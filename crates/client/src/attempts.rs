@@ -91,7 +91,7 @@ impl<'d> Attempts<'d> {
             }
             self.rounds += 1;
             let asked = error.problem().and_then(|problem| problem.retry_after_ms).unwrap_or(0);
-            backoff(self.rounds, rand::random()).max(Duration::from_millis(asked))
+            backoff(self.rounds, rand::random()).max(Duration::from_millis(asked.min(60_000)))
         };
         if Instant::now() + pause >= self.deadline {
             let after_ms = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);

@@ -32,6 +32,8 @@ pub use topics::Created;
 
 /// Bytes of the largest answer that is read; above any that a peer gives.
 const ANSWER_BYTES_MAX: usize = 128 << 20;
+/// A peer that asks for a longer pause is asked again after this all the same, in seconds.
+const RETRY_AFTER_MAX_S: u64 = 60;
 
 /// A client of one hypercube. Clones share their connections and what they know of the peers.
 ///
@@ -264,7 +266,8 @@ impl Client {
         let after = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
         let body = read_whole(response, endpoint).await?;
         let mut problem = Problem::from_answer(status, &body);
-        problem.retry_after_ms = problem.retry_after_ms.or(after.map(|seconds: u64| seconds * 1000));
+        problem.retry_after_ms =
+            problem.retry_after_ms.or(after.map(|seconds: u64| seconds.min(RETRY_AFTER_MAX_S) * 1000));
         Err(problem.into())
     }
 

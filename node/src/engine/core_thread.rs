@@ -96,9 +96,13 @@ impl Core {
             Ok(input) => {
                 let mut next = Some(input);
                 for _ in 0..BATCH_MAX {
-                    let Some(input) = next else { break };
+                    let Some(input) = next.take() else { break };
                     if !self.take(input) {
                         return false;
+                    }
+                    // Heartbeats do not wait for a burst of large reads.
+                    if Instant::now() >= self.next_tick {
+                        break;
                     }
                     next = self.inputs.receiver.try_recv().ok();
                 }

@@ -15,7 +15,7 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::time::{Instant, timeout_at};
 
 use super::answer::Stop;
-use super::limits::BodyRoom;
+use super::limits::{BodyRoom, OfConnection};
 
 /// A client that takes longer for its body holds memory for nothing.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
@@ -28,8 +28,18 @@ const DISCARD_TIMEOUT: Duration = Duration::from_secs(2);
 #[derive(Debug, Default)]
 pub struct Body {
     kind: Kind,
-    /// The request counts as under way until its answer is sent.
-    held: Option<OwnedSemaphorePermit>,
+    /// What the answer takes until it is sent.
+    held: Held,
+}
+
+/// The request counts as under way, at its connection and at its port, until its answer is sent; and the bytes of
+/// an answer take room until a client that reads slowly has them.
+#[derive(Debug, Default)]
+#[expect(dead_code, reason = "held for what dropping it gives back")]
+pub(super) struct Held {
+    pub request: Option<OwnedSemaphorePermit>,
+    pub of_connection: Option<OfConnection>,
+    pub room: Option<BodyRoom>,
 }
 
 #[derive(Debug)]
@@ -53,17 +63,17 @@ impl Body {
     /// A body in pieces.
     pub(super) fn pieces(pieces: impl IntoIterator<Item = Bytes>) -> Self {
         let pieces = pieces.into_iter().filter(|piece| !piece.is_empty()).collect();
-        Self { kind: Kind::Pieces(pieces), held: None }
+        Self { kind: Kind::Pieces(pieces), held: Held::default() }
     }
 
     /// A body that goes on until the sender is dropped.
     pub(super) fn stream(receiver: mpsc::Receiver<Bytes>) -> Self {
-        Self { kind: Kind::Stream(receiver), held: None }
+        Self { kind: Kind::Stream(receiver), held: Held::default() }
     }
 
-    /// Gives the permit back when the body has been sent.
-    pub(super) fn holding(mut self, permit: OwnedSemaphorePermit) -> Self {
-        self.held = Some(permit);
+    /// Gives back what is held when the body has been sent.
+    pub(super) fn holding(mut self, held: Held) -> Self {
+        self.held = held;
         self
     }
 
@@ -126,13 +136,9 @@ pub(super) async fn read(
     mut room: BodyRoom,
 ) -> Result<Read, Stop> {
     let announced = body.size_hint().exact();
-    let refusal = if announced.is_some_and(|length| length > limit as u64) {
-        Some(Problem::new(too_large, format!("the body has more than {limit} bytes")))
-    } else {
-        let wanted = announced.and_then(|length| usize::try_from(length).ok()).unwrap_or(0);
-        room.grow(wanted).err()
-    };
-    if let Some(problem) = refusal {
+    // Room is taken for what has come, not for what is announced: announcing costs nothing.
+    if announced.is_some_and(|length| length > limit as u64) {
+        let problem = Problem::new(too_large, format!("the body has more than {limit} bytes"));
         // A client that waits for leave to send gets none.
         if !headers.contains_key(http::header::EXPECT) {
             discard(body);

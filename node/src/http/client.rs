@@ -12,7 +12,7 @@ use http::{Method, Request, StatusCode};
 use tracing::Instrument as _;
 
 use super::answer::{self, Response, Stop};
-use super::body::{self, Body, Incoming, Read};
+use super::body::{self, Body, Held, Incoming, Read};
 use super::listen::Context;
 use super::peer::Peer;
 use super::ready::not_ready;
@@ -76,7 +76,7 @@ async fn admit(
     if let Some(response) = probe(shared, operation) {
         return response.map_err(Stop::from);
     }
-    let _of_connection = shared.limits.of_connection(&context.under_way)?;
+    let of_connection = shared.limits.of_connection(&context.under_way)?;
     let permit = shared.limits.request()?;
     if *shared.closing.borrow() {
         return Err(not_ready("the peer is shutting down").into());
@@ -87,7 +87,15 @@ async fn admit(
     let response = dispatch(operation, call, body).await?;
     let (parts, body) = response.into_parts();
     // A stream is a subscription, which counts as one from here on.
-    let body = if body.len().is_some() { body.holding(permit) } else { body };
+    let body = match body.len() {
+        Some(length) => {
+            let mut room = shared.limits.answer_room();
+            room.grow(length)?;
+            let (request, of_connection) = (Some(permit), Some(of_connection));
+            body.holding(Held { request, of_connection, room: Some(room) })
+        }
+        None => body,
+    };
     Ok(Response::from_parts(parts, body))
 }
 

@@ -22,6 +22,7 @@ pub(super) struct Limits {
     requests: Arc<Semaphore>,
     subscriptions: Arc<Semaphore>,
     room: Arc<Semaphore>,
+    answers: Arc<Semaphore>,
     connection_requests_max: usize,
 }
 
@@ -34,6 +35,7 @@ impl Limits {
             requests: semaphore(config.requests_max),
             subscriptions: semaphore(config.subscriptions_max),
             room: semaphore(config.body_bytes_max / ROOM_UNIT_BYTES),
+            answers: semaphore(config.answer_bytes_max / ROOM_UNIT_BYTES),
             connection_requests_max: config.connection_requests_max,
         }
     }
@@ -54,9 +56,14 @@ impl Limits {
         take(&self.subscriptions, "subscriptions")
     }
 
-    /// Room for a body, which has none yet.
+    /// Room for a request's body, which has none yet.
     pub fn room(&self) -> BodyRoom {
         BodyRoom { all: Arc::clone(&self.room), permits: Vec::new(), units: 0 }
+    }
+
+    /// Room for an answer's body, which has none yet.
+    pub fn answer_room(&self) -> BodyRoom {
+        BodyRoom { all: Arc::clone(&self.answers), permits: Vec::new(), units: 0 }
     }
 
     /// Takes up a request of one connection.

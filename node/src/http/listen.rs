@@ -18,6 +18,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio_io_timeout::TimeoutStream;
 
 use super::answer;
 use super::limits::{Limits, overloaded};
@@ -30,6 +31,8 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long a client may take over its preface, or its headers, once it has begun.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a client may read nothing of what is being written to it.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long a connection that is one too many is kept to be told so.
 const REFUSAL_TIMEOUT: Duration = Duration::from_secs(2);
 /// Bytes of a request's head at most; a cursor of 1,024 partitions fits several times.
@@ -122,6 +125,8 @@ async fn connection(stream: TcpStream, local: IpAddr, router: Router, mut closin
         }
     });
     let builder = builder(version);
+    let mut stream = Box::pin(TimeoutStream::new(stream));
+    stream.as_mut().set_write_timeout_pinned(Some(WRITE_TIMEOUT));
     let mut serving = pin!(builder.serve_connection(TokioIo::new(stream), service));
     let ended = tokio::select! {
         ended = serving.as_mut() => ended,

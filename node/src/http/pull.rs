@@ -22,8 +22,10 @@ use tokio::time::{Instant, sleep};
 
 use super::answer::Response;
 use super::client::Call;
+use super::closed;
 use super::peer::Peer;
 use super::reader::{Chunk, Most, Reader};
+use super::ready::not_ready;
 use super::subscribe;
 
 /// How often a replica is asked again whether it has committed an offset.
@@ -74,10 +76,20 @@ async fn serve(
     if format == PullFormat::Events {
         return subscribe::subscribe(call, reader, partitions, &start).await;
     }
-    let chunks = if partitions.len() == 1 {
-        vec![single(&reader, partitions.start, &start, query).await?]
-    } else {
-        several::read(&reader, partitions, &start, query).await?
+    let mut closing = call.shared.closing.clone();
+    let chunks = async {
+        if partitions.len() == 1 {
+            Ok(vec![single(&reader, partitions.start, &start, query).await?])
+        } else {
+            several::read(&reader, partitions, &start, query).await
+        }
+    };
+    let chunks = tokio::select! {
+        chunks = chunks => chunks?,
+        // Whoever waits for a record waits at another peer from now on.
+        () = closed(&mut closing), if query.wait_ms > 0 => {
+            return Err(not_ready("the peer is shutting down"));
+        }
     };
     answers::answer(&call.peer, topic, &start, query, format, chunks).await
 }

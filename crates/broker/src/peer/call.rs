@@ -166,6 +166,14 @@ impl Calls {
         self.parked.iter().copied().collect()
     }
 
+    /// Calls of a peer that only read: without it, nobody waits for them.
+    pub fn reads_of(&self, node: NodeId) -> Vec<Origin> {
+        let reads = |call: &&Call| {
+            matches!(call.origin, Origin::Peer(from, _) if from == node) && !call.request.changes()
+        };
+        self.all.values().filter(reads).map(|call| call.origin).collect()
+    }
+
     pub fn where_waits(&self, matches: impl Fn(&Call) -> bool) -> Vec<CallId> {
         self.all.iter().filter(|(_, call)| matches(call)).map(|(id, _)| *id).collect()
     }
@@ -182,7 +190,9 @@ impl Calls {
 impl Peer {
     /// Takes up a call, unless there are too many.
     pub(super) fn begin(&mut self, call: Call) {
-        let full = self.calls.len() >= self.config.calls_max
+        // Reads may wait long and be many; they leave half of the room to everything else.
+        let room = if call.request.changes() { self.config.calls_max } else { self.config.calls_max / 2 };
+        let full = self.calls.len() >= room
             || self.calls.bytes() + call.request.bytes() > self.config.calls_bytes_max;
         let id = self.calls.insert(call);
         if full {
@@ -212,11 +222,13 @@ impl Peer {
         }
     }
 
-    /// The client is gone. What is in a log stays there; nothing else goes on.
-    pub(super) fn cancel(&mut self, id: RequestId) {
-        if let Some(call) = self.calls.by_origin(Origin::Client(id)) {
-            self.forget_poll(call);
-            self.calls.remove(call);
+    /// Nobody waits for the answer any more. What is in a log stays there; nothing else goes on, here or at the
+    /// peers that the call was forwarded to.
+    pub(super) fn abandon(&mut self, origin: Origin) {
+        let Some(id) = self.calls.by_origin(origin) else { return };
+        self.forget_poll(id);
+        if let Some(Call { waits: Waits::Peer(to), .. }) = self.calls.remove(id) {
+            self.actions.push(Action::Send { to, frame: Frame::Cancel(id) });
         }
     }
 

@@ -188,6 +188,9 @@ impl Peer {
     /// Whatever was forwarded over a link that broke has an unknown end, or goes another way.
     pub(super) fn link_down(&mut self, node: NodeId) {
         self.links.remove(&node);
+        for origin in self.calls.reads_of(node) {
+            self.abandon(origin);
+        }
         self.hints.retain(|_, hint| *hint != node);
         for id in self.calls.where_waits(|call| call.waits == Waits::Peer(node)) {
             let harm = self.calls.get(id).is_some_and(|call| call.request.repeats_harm());
