@@ -64,7 +64,7 @@ impl Handle {
         let shared = &*self.shared;
         let began = Instant::now();
         let kind = kind_label(&request);
-        let reply = match UnderWay::begin(shared, request.changes()) {
+        let reply = match UnderWay::begin(shared, request.may_wait()) {
             Some(mut under_way) => {
                 let (sender, receiver) = oneshot::channel();
                 let id = under_way.id;
@@ -144,9 +144,9 @@ struct UnderWay<'a> {
 }
 
 impl<'a> UnderWay<'a> {
-    /// Reads may wait long and be many; they leave half of the room to everything else.
-    fn begin(shared: &'a Shared, changes: bool) -> Option<Self> {
-        let room = if changes { shared.under_way_max } else { shared.under_way_max / 2 };
+    /// Polls wait long and may be many; they leave half of the room to everything else.
+    fn begin(shared: &'a Shared, may_wait: bool) -> Option<Self> {
+        let room = if may_wait { shared.under_way_max / 2 } else { shared.under_way_max };
         let before = shared.under_way.fetch_add(1, Ordering::Relaxed);
         if before >= room || shared.closing.load(Ordering::Relaxed) {
             shared.under_way.fetch_sub(1, Ordering::Relaxed);

@@ -52,7 +52,8 @@ pub struct Config {
     pub requests_max: usize,
     /// Requests under way of one connection at most.
     pub connection_requests_max: usize,
-    /// Subscriptions at most.
+    /// Partitions that subscriptions follow at most, counted for each subscription: below half of what the node
+    /// takes, which is what it keeps for requests that wait.
     pub subscriptions_max: usize,
     /// Bytes of request bodies in memory at most.
     pub body_bytes_max: usize,

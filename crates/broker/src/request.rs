@@ -205,6 +205,12 @@ impl Request {
         }
     }
 
+    /// Whether the request may wait for what does not exist yet.
+    #[must_use]
+    pub fn may_wait(&self) -> bool {
+        matches!(self, Self::Pull(pull) if pull.wait_ms > 0)
+    }
+
     /// Bytes that the request keeps in memory, near enough for a limit.
     #[must_use]
     pub fn bytes(&self) -> usize {

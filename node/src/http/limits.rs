@@ -48,12 +48,14 @@ impl Limits {
         take(&self.requests, "requests")
     }
 
-    /// Takes up a subscription, which counts as one instead of as a request.
+    /// Takes up a subscription to so many partitions, each of which waits for its next record at all times.
     ///
     /// # Errors
     /// `overloaded`.
-    pub fn subscription(&self) -> Result<OwnedSemaphorePermit, Problem> {
-        take(&self.subscriptions, "subscriptions")
+    pub fn subscription(&self, partitions: usize) -> Result<OwnedSemaphorePermit, Problem> {
+        let partitions = u32::try_from(partitions).map_err(|_| overloaded("subscriptions"))?;
+        let permit = Arc::clone(&self.subscriptions).try_acquire_many_owned(partitions);
+        permit.map_err(|_| overloaded("subscriptions"))
     }
 
     /// Room for a request's body, which has none yet.
@@ -147,6 +149,16 @@ mod tests {
         assert_eq!((refused.code, refused.retry_after_ms), (Code::Overloaded, Some(RETRY_AFTER_MS)));
         drop(first);
         assert!(limits.request().is_ok());
+    }
+
+    #[test]
+    fn a_subscription_counts_by_its_partitions() {
+        let limits = Limits::new(&Config { subscriptions_max: 8, ..Config::default() });
+        let wide = limits.subscription(6).unwrap();
+        assert_eq!(limits.subscription(3).unwrap_err().code, Code::Overloaded);
+        let narrow = limits.subscription(2).unwrap();
+        drop((wide, narrow));
+        assert!(limits.subscription(8).is_ok());
     }
 
     #[test]

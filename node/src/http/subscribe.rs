@@ -55,7 +55,7 @@ pub(super) async fn subscribe(
     partitions: Range<u16>,
     start: &Start,
 ) -> Result<Response, Problem> {
-    let permit = call.shared.limits.subscription()?;
+    let permit = call.shared.limits.subscription(partitions.len())?;
     let counted = call.shared.metrics.subscription();
     // One record is enough to learn where each partition begins.
     let look = PullQuery { limit: 1, max_bytes: 1, ..PullQuery::default() };

@@ -190,8 +190,9 @@ impl Calls {
 impl Peer {
     /// Takes up a call, unless there are too many.
     pub(super) fn begin(&mut self, call: Call) {
-        // Reads may wait long and be many; they leave half of the room to everything else.
-        let room = if call.request.changes() { self.config.calls_max } else { self.config.calls_max / 2 };
+        // Polls wait long and may be many; they leave half of the room to everything else.
+        let max = self.config.calls_max;
+        let room = if call.request.may_wait() { max / 2 } else { max };
         let full = self.calls.len() >= room
             || self.calls.bytes() + call.request.bytes() > self.config.calls_bytes_max;
         let id = self.calls.insert(call);
