@@ -106,6 +106,11 @@ pub(super) async fn set_cursor(
             let topic = peer.find_again(&topic).await?;
             set(peer, subscriber, &topic, &wish, &path).await
         }
+        // A cursor of the present life, while this peer still knows the one before.
+        Err(problem) if problem.code == Code::InvalidCursor => match peer.find_again(&topic).await {
+            Ok(topic) => set(peer, subscriber, &topic, &wish, &path).await,
+            Err(_) => Err(problem),
+        },
         answered => answered,
     }
 }

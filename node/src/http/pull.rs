@@ -50,6 +50,11 @@ pub(super) async fn pull(call: &Call<'_>) -> Result<Response, Problem> {
             let topic = call.peer.find_again(&topic).await?;
             serve(call, &topic, &query, format).await
         }
+        // A cursor of the present life, while this peer still knows the one before.
+        Err(problem) if problem.code == Code::InvalidCursor => match call.peer.find_again(&topic).await {
+            Ok(topic) => serve(call, &topic, &query, format).await,
+            Err(_) => Err(problem),
+        },
         answered => answered,
     }
 }
