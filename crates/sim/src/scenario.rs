@@ -89,6 +89,7 @@ pub fn run(scenario: &Scenario) -> Report {
     run.chaos();
     run.heal();
     run.check();
+    run.abandon();
     run.report()
 }
 
@@ -443,6 +444,27 @@ impl Run {
                 }
             }
         }
+    }
+
+    /// Polls whose clients go away end everywhere, also at the peers that they were forwarded to.
+    fn abandon(&mut self) {
+        self.run_for(5_000_000);
+        assert!(self.world.calls().iter().all(|calls| *calls == 0), "calls stay: {:?}", self.world.calls());
+        let mut polls = Vec::new();
+        for _ in 0..20 {
+            let topic = self.topics[self.world.rng.below(3) as usize % 3].clone();
+            let partition = u16::try_from(self.world.rng.below(PARTITIONS.into())).expect("small");
+            let at = self.pick_peer();
+            let request = client::pull(&topic, partition, From::Latest, 20_000, None);
+            polls.push((at, self.world.ask(at, request, 25_000)));
+        }
+        self.run_for(500_000);
+        assert!(self.world.calls().iter().any(|calls| *calls > 0), "no poll waits");
+        for (at, id) in polls {
+            self.world.cancel(at, id);
+        }
+        self.run_for(1_000_000);
+        assert!(self.world.calls().iter().all(|calls| *calls == 0), "polls stay: {:?}", self.world.calls());
     }
 
     fn report(&self) -> Report {

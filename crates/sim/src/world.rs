@@ -230,6 +230,17 @@ impl World {
         id
     }
 
+    /// Whoever asked is gone.
+    pub fn cancel(&mut self, at: usize, id: RequestId) {
+        self.due(at, 0, Due::Event(Event::Cancel(id)));
+    }
+
+    /// Requests under way at each machine.
+    pub fn calls(&self) -> Vec<usize> {
+        let calls = |machine: &Machine| machine.process.as_ref().map_or(0, |p| p.peer.status().calls);
+        self.machines.iter().map(calls).collect()
+    }
+
     fn due(&mut self, at: usize, delay_us: u64, due: Due) {
         self.order += 1;
         let life = self.machines[at].life;
