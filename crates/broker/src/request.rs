@@ -385,6 +385,17 @@ pub enum Error {
     NotLeader(Option<NodeId>),
 }
 
+impl Error {
+    /// Whether the same request may succeed later, with nothing else changed.
+    #[must_use]
+    pub fn is_passing(&self) -> bool {
+        matches!(
+            self,
+            Self::Unknown | Self::NoLeader | Self::NotLeader(_) | Self::Overloaded | Self::DiskFull
+        )
+    }
+}
+
 /// An answer and the way it came.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reply {

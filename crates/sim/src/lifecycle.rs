@@ -87,10 +87,7 @@ impl Lifecycle {
 
     /// Takes an answer, and goes on where it is definite.
     pub fn answered(&mut self, result: Result<Answer, Error>) {
-        if let Err(
-            Error::Unknown | Error::NoLeader | Error::NotLeader(_) | Error::Overloaded | Error::DiskFull,
-        ) = result
-        {
+        if result.as_ref().is_err_and(Error::is_passing) {
             return;
         }
         self.step = match (self.step, result) {

@@ -266,9 +266,7 @@ impl Run {
             }
             Ok(other) => panic!("a publish was answered with {other:?}"),
             // The batch stays under way and is sent again, with the same sequence.
-            Err(
-                Error::Unknown | Error::NoLeader | Error::NotLeader(_) | Error::Overloaded | Error::DiskFull,
-            ) => {}
+            Err(error) if error.is_passing() => {}
             Err(error) => panic!("publisher {number} was refused: {error}"),
         }
     }

@@ -25,11 +25,7 @@ impl Peer {
                 self.apply_slot(group, &entry)
             };
             self.answer_commits(group, &entry, &result);
-            let begins = match self.slots.get_mut(&group) {
-                Some(replica) => replica.leading.applied(entry.term),
-                None => self.metadata.applied(entry.term),
-            };
-            if begins {
+            if self.leading_mut(group).is_some_and(|leading| leading.applied(entry.term)) {
                 self.leadership_began(group);
             }
         }
@@ -137,17 +133,11 @@ impl Peer {
     pub(super) fn role_changed(&mut self, role: Role) {
         let group = role.group;
         let term = role.leads.then_some(role.term);
-        match self.slots.get_mut(&group) {
-            Some(replica) => {
-                if replica.leading.term != term {
-                    // What was proposed in an earlier term is either applied or void before the next begins.
-                    replica.proposals = Proposals::default();
-                }
-                replica.leading.set(term, self.ticks);
-            }
-            None => {
-                self.metadata.set(term, self.ticks);
-            }
+        let ticks = self.ticks;
+        let changed = self.leading_mut(group).is_some_and(|leading| leading.set(term, ticks));
+        if let Some(replica) = self.slots.get_mut(&group).filter(|_| changed) {
+            // What was proposed in an earlier term is either applied or void before the next begins.
+            replica.proposals = Proposals::default();
         }
         if !role.leads {
             let confirming: Vec<_> = self.calls.where_waits(|call| call.waits == Waits::Confirmation);

@@ -163,13 +163,9 @@ impl Peer {
 
     /// A write is durable: files that it dropped can go.
     pub(super) fn written(&mut self, number: u64) {
-        let due = |(write, _): &(Option<u64>, Vec<SortedFileId>)| write.is_some_and(|write| write <= number);
-        let (done, later) = std::mem::take(&mut self.compacting.doomed).into_iter().partition(due);
-        self.compacting.doomed = later;
-        let files: Vec<_> = Vec::from_iter::<Vec<(Option<u64>, Vec<SortedFileId>)>>(done)
-            .into_iter()
-            .flat_map(|(_, files)| files)
-            .collect();
+        let doomed = &mut self.compacting.doomed;
+        let due = doomed.extract_if(.., |(write, _)| write.is_some_and(|write| write <= number));
+        let files: Vec<_> = due.flat_map(|(_, files)| files).collect();
         if !files.is_empty() {
             self.actions.push(Action::RemoveFiles(files));
         }

@@ -7,6 +7,7 @@ use hcube_core::meta::{self, Topic};
 use hcube_core::record::Batch;
 
 use super::call::{CallId, Waits};
+use super::replica::Leading;
 use super::{Commit, Peer};
 use crate::command::{Command, PartitionId};
 use crate::proposals::Verdict;
@@ -44,9 +45,19 @@ impl Peer {
     }
 
     pub(super) fn leading_ready(&self, group: GroupId) -> bool {
-        match self.slots.get(&group) {
-            Some(replica) => replica.leading.ready,
-            None => group == GroupId::META && self.metadata.ready,
+        self.leading(group).is_some_and(|leading| leading.ready)
+    }
+
+    /// Where a group stands whose replica here leads it, or may; none for a group without a replica here.
+    pub(super) fn leading(&self, group: GroupId) -> Option<&Leading> {
+        if group == GroupId::META { Some(&self.metadata) } else { Some(&self.slots.get(&group)?.leading) }
+    }
+
+    pub(super) fn leading_mut(&mut self, group: GroupId) -> Option<&mut Leading> {
+        if group == GroupId::META {
+            Some(&mut self.metadata)
+        } else {
+            Some(&mut self.slots.get_mut(&group)?.leading)
         }
     }
 
@@ -73,11 +84,11 @@ impl Peer {
                 self.finish(id, Err(Error::TooMany));
             }
             Request::RegisterPublisher { name, id: producer } => {
-                self.propose_slot(id, group, &Command::RegisterPublisher { name, id: producer }, None);
+                self.propose(id, group, &Command::RegisterPublisher { name, id: producer }, None, None);
             }
             Request::RegisterSubscriber { name } => {
                 let command = Command::RegisterSubscriber { name };
-                self.propose_slot(id, group, &command, Some(Answer::Subscriber(true)));
+                self.propose(id, group, &command, None, Some(Answer::Subscriber(true)));
             }
             Request::CommitCursor { topic, partition, subscriber, offset } => {
                 let at = (topic.id, partition);
@@ -93,7 +104,7 @@ impl Peer {
                 }
                 if self.open_for(id, group, &topic, partition) {
                     let command = Command::Cursor { partition: at, subscriber, offset };
-                    self.propose_slot(id, group, &command, Some(Answer::Cursor(offset)));
+                    self.propose(id, group, &command, None, Some(Answer::Cursor(offset)));
                 }
             }
             Request::FindTopic { .. }
@@ -210,10 +221,6 @@ impl Peer {
     fn replicas(&self, group: GroupId) -> u16 {
         let count = self.meta.placement_of(group).map_or(0, |placement| placement.voters.len());
         u16::try_from(count).unwrap_or(u16::MAX)
-    }
-
-    fn propose_slot(&mut self, id: CallId, group: GroupId, command: &Command, answer: Option<Answer>) {
-        self.propose(id, group, command, None, answer);
     }
 
     fn propose(

@@ -68,11 +68,11 @@ impl Peer {
         let leads = self.groups.role(group).is_some_and(|role| role.leads) && self.leading_ready(group);
         let final_word = confirmed || pull.replica.is_some();
         // What this replica alone cannot say for sure goes to the leader, and the leader makes sure first.
-        let undecided = if leads { Step::Confirm } else { Step::AskLeader };
+        let undecided = || if leads { Step::Confirm } else { Step::AskLeader };
         let beyond = |from: u64| {
             if from < start || (from > end && pull.replica.is_none()) {
                 let refusal = Error::OutOfRange { wanted: from, log_start: start, high_watermark: end };
-                if final_word { Step::Refuse(refusal) } else { undecided_again(leads) }
+                if final_word { Step::Refuse(refusal) } else { undecided() }
             } else if leads || pull.wait_ms > 0 || final_word {
                 Step::Nothing { from }
             } else {
@@ -89,7 +89,7 @@ impl Peer {
                 Some(chunk) => Step::Read { from: chunk.first.max(start), stamp_ms },
                 None => Step::Nothing { from: end },
             },
-            From::Latest | From::Stamp(_) => undecided,
+            From::Latest | From::Stamp(_) => undecided(),
         }
     }
 
@@ -273,8 +273,4 @@ impl Peer {
             self.confirmed.entry(read.group).or_default().push((read.index, read.token));
         }
     }
-}
-
-fn undecided_again(leads: bool) -> Step {
-    if leads { Step::Confirm } else { Step::AskLeader }
 }

@@ -20,13 +20,13 @@ pub(super) struct Leading {
 }
 
 impl Leading {
-    /// Begins or ends leadership; returns whether this is a new term to lead in.
+    /// Begins or ends leadership; returns whether anything changed.
     pub fn set(&mut self, term: Option<u64>, tick: u64) -> bool {
-        let begins = term.is_some() && term != self.term;
-        if term != self.term {
+        let changed = term != self.term;
+        if changed {
             *self = Self { term, ready: false, since_tick: tick };
         }
-        begins
+        changed
     }
 
     /// Notes that an entry of a term is applied; returns whether proposing may begin.

@@ -62,10 +62,7 @@ impl Peer {
         let led: Vec<_> = self.groups.ids().filter(|group| self.leading_ready(*group)).collect();
         let mut budget = HAND_OVERS;
         for group in led {
-            let since = match self.slots.get(&group) {
-                Some(replica) => replica.leading.since_tick,
-                None => self.metadata.since_tick,
-            };
+            let since = self.leading(group).map_or(self.ticks, |leading| leading.since_tick);
             if budget == 0
                 || self.ticks < since + self.config.hand_over_ticks
                 || self.groups.transferring(group)
@@ -84,9 +81,9 @@ impl Peer {
             if able && self.links.contains(&placement.leader) {
                 self.groups.transfer(group, preferred);
                 // One that does not take over is not asked again at once: meanwhile nothing is proposed.
-                match self.slots.get_mut(&group) {
-                    Some(replica) => replica.leading.since_tick = self.ticks,
-                    None => self.metadata.since_tick = self.ticks,
+                let ticks = self.ticks;
+                if let Some(leading) = self.leading_mut(group) {
+                    leading.since_tick = ticks;
                 }
                 budget -= 1;
             }
@@ -122,9 +119,7 @@ impl Peer {
 
     /// A topic is gone: the slots led here forget it.
     pub(super) fn topic_deleted(&mut self, topic: TopicId) {
-        let led: Vec<_> =
-            self.slots.iter().filter(|(_, r)| r.leading.ready).map(|(group, _)| *group).collect();
-        for group in led {
+        for group in self.slots_led() {
             self.close(group, topic);
         }
         self.retry_parked(None);
@@ -133,11 +128,13 @@ impl Peer {
     /// Closes what is deleted and open in any slot led here: a proposal may have been refused, or the deletion
     /// may have come in a snapshot.
     pub(super) fn close_all_deleted(&mut self) {
-        let led: Vec<_> =
-            self.slots.iter().filter(|(_, r)| r.leading.ready).map(|(group, _)| *group).collect();
-        for group in led {
+        for group in self.slots_led() {
             self.close_deleted(group);
         }
+    }
+
+    fn slots_led(&self) -> Vec<GroupId> {
+        self.slots.iter().filter(|(_, replica)| replica.leading.ready).map(|(group, _)| *group).collect()
     }
 
     /// A partition was opened by a leader that did not know yet that its topic is gone.
