@@ -6,13 +6,20 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use hcube_api::topics::Partitions;
 use hcube_core::topic::Name;
 
+pub mod cluster;
 pub mod local;
 pub mod messages;
 pub mod units;
+pub mod verify;
 
+pub use cluster::{AdminArgs, ClusterCommand};
 pub use local::LocalCommand;
 pub use messages::{PublishArgs, PullArgs, ReadArgs, SubscribeArgs};
 use units::{parse_age, parse_bytes};
+pub use verify::VerifyArgs;
+
+/// Where a peer is where nothing else is said: the first of `hcube local up`.
+pub const ENDPOINT_DEFAULT: &str = "http://127.0.0.1:8000";
 
 /// Printed at the end of `hcube --help`.
 const AFTER_HELP: &str = "\
@@ -48,7 +55,7 @@ pub struct Global {
         env = "HCUBE_ENDPOINT",
         value_name = "URL",
         value_delimiter = ',',
-        default_value = "http://127.0.0.1:8000"
+        default_value = ENDPOINT_DEFAULT
     )]
     pub endpoint: Vec<String>,
     /// How results are printed
@@ -96,6 +103,8 @@ pub enum Command {
     /// Look at the hypercube as a whole
     #[command(subcommand)]
     Cluster(ClusterCommand),
+    /// Prove that nothing is lost, doubled or reordered, whatever happens to the peers
+    Verify(VerifyArgs),
     /// Time every API
     Bench(BenchArgs),
     /// Print completions for a shell
@@ -144,7 +153,7 @@ pub enum TopicCommand {
         /// The topic
         topic: Name,
     },
-    /// Change how long messages are kept
+    /// Change how long messages are kept, or from how many replicas they can be read
     #[command(group = clap::ArgGroup::new("change").required(true).multiple(true))]
     Alter {
         /// The topic
@@ -155,6 +164,15 @@ pub enum TopicCommand {
         /// Keep this much of a partition, or `none` for everything
         #[arg(long, value_name = "SIZE", value_parser = units::parse_bytes_or_none, group = "change")]
         retention_bytes: Option<units::Bound>,
+        /// Replicas that only read, beside those that vote, 0 to 16; needs the administration port
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(..=16), group = "change")]
+        read_replicas: Option<u8>,
+        /// How to wait
+        #[command(flatten)]
+        patience: cluster::Patience,
+        /// Whom to ask
+        #[command(flatten)]
+        admin: AdminArgs,
     },
     /// Delete a topic and everything in it
     Delete {
@@ -221,6 +239,12 @@ pub enum SubscriberCommand {
 /// `replica ...`.
 #[derive(Debug, Subcommand)]
 pub enum ReplicaCommand {
+    /// List a topic's replicas: where they are, which lead, which only read, which come and go
+    #[command(visible_alias = "ls")]
+    List {
+        /// The topic
+        topic: Name,
+    },
     /// Pull from the copy that one vertex holds, and from no other
     Fetch {
         /// The topic
@@ -245,13 +269,6 @@ pub struct RouteArgs {
     /// The partition
     #[arg(long, value_name = "P", default_value_t = 0)]
     pub partition: u16,
-}
-
-/// `cluster ...`.
-#[derive(Debug, Subcommand)]
-pub enum ClusterCommand {
-    /// Show peers, what they lead and hold, and the slots without a leader
-    Status,
 }
 
 /// Options of `bench`.
@@ -308,6 +325,8 @@ mod tests {
             "hcube local down",
             "hcube local status --output json",
             "hcube local clean",
+            "hcube local add --count 3",
+            "hcube local remove --dir /tmp/x",
             "hcube topic create quakes --partitions 8 --retention-age 7d --retention-bytes 1GiB",
             "hcube topic alter quakes --retention-age none",
             "hcube topic list",
@@ -324,6 +343,18 @@ mod tests {
             "hcube replica fetch quakes --replica 101",
             "hcube route quakes",
             "hcube cluster status --endpoint http://a:1,http://b:2",
+            "hcube cluster members --admin http://a:1 --token-file t",
+            "hcube cluster plan --peers 9 --replication 5",
+            "hcube cluster drain",
+            "hcube cluster drain 101 --no-wait",
+            "hcube cluster cancel 101",
+            "hcube cluster rebalance --wait",
+            "hcube cluster rebalance --pause --output json",
+            "hcube cluster set --replication 5",
+            "hcube replica list quakes",
+            "hcube topic alter quakes --read-replicas 2",
+            "hcube verify",
+            "hcube verify --kill --pause --partition --wipe --scale 3..8 --duration 120s --rate 500 --seed 7 --keep",
             "hcube bench --peers 8",
             "hcube completions bash",
         ] {
@@ -353,6 +384,16 @@ mod tests {
             "hcube subscriber commit me a",
             "hcube subscriber commit me a --offset 1 --cursor c1-x",
             "hcube subscriber reset me a --to never",
+            "hcube local add --count 0",
+            "hcube cluster set --replication 4",
+            "hcube cluster set",
+            "hcube cluster members --admin http://a:1",
+            "hcube cluster rebalance --pause --resume",
+            "hcube cluster plan --peers 0",
+            "hcube topic alter a --read-replicas 17",
+            "hcube verify --scale 8..3",
+            "hcube verify --scale 0..3",
+            "hcube verify --peers 2 --duration 1s",
         ] {
             let error = parse(line).expect_err(line);
             let code = error.exit_code();

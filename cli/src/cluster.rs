@@ -1,30 +1,58 @@
 //! `hcube cluster` and `hcube route`: the hypercube as a whole.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
-use hcube_api::cluster::{Cluster, MemberState};
+use hcube_api::cluster::{Cluster, MemberState, SlotState};
 use hcube_client::Client;
 use tokio::task::JoinSet;
 
 use crate::args::{ClusterCommand, RouteArgs};
-use crate::output::{Output, Table};
-use crate::route::{self, joined};
+use crate::output::Output;
+use crate::route;
+
+mod act;
+mod administration;
+mod members;
+mod plan;
+mod status;
+
+pub use administration::Administration;
 
 /// How long a member may take to tell how it sees the hypercube.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Carries out `hcube cluster ...`.
-pub async fn run(command: ClusterCommand, client: &Client, output: &Output) -> anyhow::Result<()> {
-    let ClusterCommand::Status = command;
-    let mut cluster = client.cluster().await?;
-    let views = views(client, &cluster).await;
-    merge(&mut cluster, &views);
-    if output.is_json() {
-        return output.json(&cluster);
+pub async fn run(
+    command: ClusterCommand,
+    client: &Client,
+    endpoints: &[String],
+    output: &Output,
+) -> anyhow::Result<()> {
+    match command {
+        ClusterCommand::Status => status::show(&seen_by_all(client).await?, output),
+        ClusterCommand::Plan { peers, replication } => plan::run(peers, replication, client, output).await,
+        ClusterCommand::Members { admin } => {
+            let administration = Administration::find(&admin, endpoints).await?;
+            output.document(&administration.members().await?, members::table)
+        }
+        ClusterCommand::Drain { peer, patience, admin } => {
+            let administration = Administration::find(&admin, endpoints).await?;
+            act::drain(&administration, peer.as_deref(), !patience.no_wait, output).await
+        }
+        ClusterCommand::Cancel { peer, admin } => {
+            let administration = Administration::find(&admin, endpoints).await?;
+            act::cancel(&administration, peer.as_deref(), output).await
+        }
+        ClusterCommand::Rebalance { pause, resume, wait, admin } => {
+            let administration = Administration::find(&admin, endpoints).await?;
+            let paused = (pause || resume).then_some(pause);
+            act::rebalance(&administration, paused, wait, output).await
+        }
+        ClusterCommand::Set { replication, patience, admin } => {
+            let administration = Administration::find(&admin, endpoints).await?;
+            act::set_replication(&administration, replication, !patience.no_wait, output).await
+        }
     }
-    output.line(headline(&cluster).as_bytes())?;
-    output.table(&members(&cluster))
 }
 
 /// Carries out `hcube route ...`.
@@ -35,6 +63,14 @@ pub async fn route(args: RouteArgs, client: &Client, output: &Output) -> anyhow:
     }
     let peers = client.cluster().await?.peers;
     output.write(route::draw(&route, peers).as_bytes())
+}
+
+/// The hypercube as all its members together see it.
+pub async fn seen_by_all(client: &Client) -> anyhow::Result<Cluster> {
+    let mut cluster = client.cluster().await?;
+    let views = views(client, &cluster).await;
+    merge(&mut cluster, &views);
+    Ok(cluster)
 }
 
 /// How every other member sees the hypercube, as far as it answers.
@@ -49,8 +85,8 @@ async fn views(client: &Client, cluster: &Cluster) -> Vec<Cluster> {
     questions.join_all().await.into_iter().flatten().collect()
 }
 
-/// A peer knows the leaders of the groups that it is a replica of, and whether those it is linked to are up; the
-/// others tell the rest.
+/// A peer knows the leaders of the groups that it is a replica of, and which replicas of those do not count yet, and
+/// whether those it is linked to are up; the others tell the rest.
 fn merge(cluster: &mut Cluster, views: &[Cluster]) {
     for member in cluster.members.iter_mut().filter(|member| member.state == MemberState::Unknown) {
         if views.iter().any(|view| view.answered_by == member.label) {
@@ -61,88 +97,28 @@ fn merge(cluster: &mut Cluster, views: &[Cluster]) {
         let told = views.iter().flat_map(|view| &view.slots).filter(|told| told.slot == slot.slot);
         slot.leader = told.filter_map(|told| told.leader.clone()).next();
     }
+    for slot in
+        cluster.slots.iter_mut().filter(|slot| slot.state == SlotState::Moving && slot.arriving.is_empty())
+    {
+        let told = views.iter().flat_map(|view| &view.slots).filter(|told| told.slot == slot.slot);
+        slot.arriving =
+            told.map(|told| told.arriving.clone()).find(|told| !told.is_empty()).unwrap_or_default();
+    }
     if cluster.metadata.leader.is_none() {
         cluster.metadata.leader = views.iter().find_map(|view| view.metadata.leader.clone());
     }
 }
 
-fn headline(cluster: &Cluster) -> String {
-    let leaderless: Vec<String> =
-        cluster.slots.iter().filter(|slot| slot.leader.is_none()).map(|slot| slot.slot.to_string()).collect();
-    let slots = match leaderless.len() {
-        0 => "every slot has a leader".to_owned(),
-        _ => format!("no leader known of slots {}", leaderless.join(" ")),
-    };
-    let metadata = cluster.metadata.leader.as_ref().map_or("none", |leader| leader.as_str());
-    format!(
-        "hypercube {}: {} peers, {} dimensions, {} edges, {} replicas, hcube {}\n\
-         {} slots, {slots}; metadata led by {metadata}, held by {}\n",
-        cluster.cluster_id,
-        cluster.peers,
-        cluster.dimension,
-        cluster.edges.len(),
-        cluster.replication,
-        cluster.version,
-        cluster.slots.len(),
-        joined(&cluster.metadata.replicas, " ")
-    )
-}
-
-fn members(cluster: &Cluster) -> Table {
-    let mut leads = BTreeMap::<&str, u32>::new();
-    let mut holds = BTreeMap::<&str, u32>::new();
-    for slot in &cluster.slots {
-        if let Some(leader) = &slot.leader {
-            *leads.entry(leader.as_str()).or_default() += 1;
-        }
-        for replica in &slot.replicas {
-            *holds.entry(replica.as_str()).or_default() += 1;
-        }
-    }
-    let count =
-        |counts: &BTreeMap<&str, u32>, label: &str| counts.get(label).copied().unwrap_or(0).to_string();
-    let mut table =
-        Table::new(["peer", "state", "node", "leads", "holds", "neighbours", "clients at", "zone"]);
-    for member in &cluster.members {
-        let label = member.label.as_str();
-        let neighbours = cluster.edges.iter().filter_map(|[a, b]| match label {
-            _ if a.as_str() == label => Some(b.as_str()),
-            _ if b.as_str() == label => Some(a.as_str()),
-            _ => None,
-        });
-        table.row([
-            label.to_owned(),
-            state(member.state).to_owned(),
-            member.node_id.to_string(),
-            count(&leads, label),
-            count(&holds, label),
-            neighbours.collect::<Vec<_>>().join(" "),
-            member.client_address.clone(),
-            member.zone.clone(),
-        ]);
-    }
-    table
-}
-
-fn state(state: MemberState) -> &'static str {
-    match state {
-        MemberState::Up => "up",
-        MemberState::Down => "down",
-        MemberState::Unknown => "unknown",
-        MemberState::Joining => "joining",
-        MemberState::Leaving => "leaving",
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use hcube_api::cluster::{Group, Member, SlotPlacement};
+pub mod tests {
+    use hcube_api::cluster::{Group, Member, Rebalance, SlotPlacement};
     use hcube_api::label::Label;
     use hcube_core::ids::{ClusterId, NodeId, Slot, Vertex};
 
     use super::*;
 
-    fn cluster() -> Cluster {
+    /// Two peers, one of them down, and two slots, one of them without a leader.
+    pub fn cluster() -> Cluster {
         let label = |vertex: u16| Label::new(Vertex(vertex), 1);
         let member = |vertex: u16, state| Member {
             label: label(vertex),
@@ -156,6 +132,10 @@ mod tests {
             slot: Slot(slot),
             leader: leader.map(label),
             replicas: vec![label(0), label(1)],
+            state: SlotState::Settled,
+            arriving: Vec::new(),
+            leaving: Vec::new(),
+            readers: Vec::new(),
         };
         Cluster {
             cluster_id: ClusterId(1),
@@ -169,6 +149,8 @@ mod tests {
             edges: vec![[label(0), label(1)]],
             metadata: Group { leader: Some(label(0)), replicas: vec![label(0)] },
             slots: vec![slot(0, Some(0)), slot(1, None)],
+            rebalance: Rebalance::default(),
+            losses: Vec::new(),
         }
     }
 
@@ -177,22 +159,11 @@ mod tests {
         let (mut seen, mut other) = (cluster(), cluster());
         other.slots[0].leader = None;
         other.slots[1].leader = Some(Label::new(Vertex(1), 1));
+        seen.slots[1].state = SlotState::Moving;
+        other.slots[1].arriving = vec![Label::new(Vertex(1), 1)];
         merge(&mut seen, &[other]);
         let leaders: Vec<_> = seen.slots.iter().map(|slot| slot.leader.as_ref().map(Label::vertex)).collect();
         assert_eq!(leaders, [Some(Vertex(0)), Some(Vertex(1))]);
-    }
-
-    #[test]
-    fn slots_without_leader_are_named() {
-        assert!(headline(&cluster()).contains("no leader known of slots 1;"), "{}", headline(&cluster()));
-    }
-
-    #[test]
-    fn every_peer_shows_what_it_leads_and_holds() {
-        let text = members(&cluster()).render(false);
-        let rows: Vec<Vec<&str>> =
-            text.lines().skip(1).map(|line| line.split_whitespace().collect()).collect();
-        assert_eq!(rows[0], ["0", "up", "1", "1", "2", "1", "127.0.0.1:8000"]);
-        assert_eq!(rows[1], ["1", "down", "2", "0", "2", "0", "127.0.0.1:8001"]);
+        assert_eq!(seen.slots[1].arriving.len(), 1);
     }
 }

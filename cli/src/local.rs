@@ -10,15 +10,17 @@ use serde::Serialize;
 use crate::args::LocalCommand;
 use crate::args::local::{Place, UpArgs};
 use crate::output::{Output, Table};
+use crate::progress::Progress;
 use crate::signals;
 
-mod admin;
+pub mod admin;
 pub mod fleet;
 mod home;
 pub mod ports;
 mod process;
 
-use fleet::{Fleet, Lifetime, Wish};
+use fleet::{Fleet, Lifetime, PACE, Started, Step, Stepped, Wish};
+use home::{Change, Home};
 
 /// How often `--foreground` looks after its peers.
 const WATCH: Duration = Duration::from_millis(500);
@@ -69,10 +71,21 @@ pub async fn run(command: LocalCommand, output: &Output) -> anyhow::Result<()> {
         LocalCommand::Start { peer, place } => {
             let mut fleet = open(&place).await?;
             let vertex = fleet.vertex(&peer)?;
-            fleet.start(vertex).await?;
-            output.talk(format_args!("peer {} is ready at {}", fleet.label(vertex), fleet.endpoint(vertex)));
+            let label = fleet.label(vertex);
+            match fleet.start(vertex).await? {
+                Started::Ready => {
+                    output.talk(format_args!("peer {label} is ready at {}", fleet.endpoint(vertex)));
+                }
+                Started::Replaced(_) => refill(&fleet, &[vertex], output).await,
+                Started::Waits { running } => output.talk(format_args!(
+                    "peer {label} runs, and waits for others: {running} of {} peers do",
+                    fleet.cube().peers()
+                )),
+            }
             report(&fleet, output).await
         }
+        LocalCommand::Add { count, place } => resize(&place, Resize::Add(count), output).await,
+        LocalCommand::Remove { count, place } => resize(&place, Resize::Remove(count), output).await,
         LocalCommand::Clean { place } => {
             let fleet = open(&place).await?;
             let dir = fleet.dir().to_owned();
@@ -89,16 +102,100 @@ async fn up(args: UpArgs, output: &Output) -> anyhow::Result<()> {
     let lifetime = if foreground { Lifetime::Ours } else { Lifetime::Detached };
     let dir = directory(&place)?;
     let mut fleet = Fleet::open_or_create(&dir, wish, lifetime).await?;
-    tokio::select! {
+    let started = tokio::select! {
         raised = fleet.up() => raised?,
         () = signals::interrupted() => {
+            fleet.retake().await?;
             fleet.down(false).await?;
             bail!("interrupted; the peers are down again");
         }
+    };
+    let replaced: Vec<Vertex> = started
+        .iter()
+        .filter_map(|started| if let Started::Replaced(vertex) = started { Some(*vertex) } else { None })
+        .collect();
+    if !replaced.is_empty() {
+        refill(&fleet, &replaced, output).await;
+    }
+    match fleet.change() {
+        Some(Change::Grow { .. }) => output.talk("a peer was about to join; `hcube local add` goes on"),
+        Some(Change::Shrink { .. }) => output.talk("a peer was about to leave; `hcube local remove` goes on"),
+        None => {}
     }
     show(&fleet, output).await?;
     output.flush()?;
     if foreground { watch(fleet, output).await } else { Ok(()) }
+}
+
+/// What is wished for.
+#[derive(Debug, Clone, Copy)]
+enum Resize {
+    Add(u16),
+    Remove(u16),
+}
+
+/// Lets peers join or leave. The directory is free for other commands between two steps.
+async fn resize(place: &Place, resize: Resize, output: &Output) -> anyhow::Result<()> {
+    let mut fleet = open(place).await?;
+    fleet.release();
+    let _alone = Home::lock_members(fleet.dir()).await?;
+    fleet.retake().await?;
+    let before = fleet.change();
+    let to = match resize {
+        Resize::Add(count) => fleet.grow(count).await?,
+        Resize::Remove(count) => fleet.shrink(count)?,
+    };
+    if before.is_some() && before == fleet.change() {
+        output.talk(format_args!("going on where an earlier command ended: to {to} peers"));
+    }
+    let mut progress = Progress::new(output);
+    loop {
+        let stepped = fleet.step().await;
+        fleet.release();
+        match stepped? {
+            Stepped::Finished => break,
+            Stepped::Did(step) => progress.say(told(&step)),
+            Stepped::Waits { what, left } => {
+                progress.wait(&what, left);
+                tokio::time::sleep(PACE).await;
+            }
+        }
+        fleet.retake().await?;
+    }
+    progress.end();
+    output.talk(format_args!("{} peers", fleet.cube().peers()));
+    report(&fleet, output).await
+}
+
+fn told(step: &Step) -> String {
+    match step {
+        Step::Launched(label) => format!("peer {label} is started"),
+        Step::Added(label) => format!("peer {label} is a member"),
+        Step::Joined(label) => format!("peer {label} has its share"),
+        Step::Draining(label) => format!("peer {label} gives its replicas away"),
+        Step::Removed(label) => format!("peer {label} is gone, with its data"),
+    }
+}
+
+/// Waits until peers whose disks are new have everything again.
+async fn refill(fleet: &Fleet, vertices: &[Vertex], output: &Output) {
+    for vertex in vertices {
+        output.talk(format_args!(
+            "peer {} has an empty disk: it takes the place of the one that was there, and is filled from the others",
+            fleet.label(*vertex)
+        ));
+    }
+    let mut progress = Progress::new(output);
+    loop {
+        match fleet.unsettled(vertices).await {
+            Ok(0) => break,
+            Ok(left) => progress.wait("every slot to have its replicas again", left),
+            Err(error) => progress.wait(&format!("an answer: {error:#}"), 1),
+        }
+        tokio::time::sleep(PACE).await;
+    }
+    progress.end();
+    output.talk("every slot has its replicas again");
 }
 
 /// Stays until it is interrupted, and says which peers end in the meantime.
@@ -139,8 +236,13 @@ async fn show(fleet: &Fleet, output: &Output) -> anyhow::Result<()> {
     let mut peers = Vec::new();
     for vertex in fleet.cube().vertices() {
         let process = fleet.running(vertex);
+        let is_last = vertex.0 + 1 == fleet.cube().peers();
         let state = match process {
             None => "stopped",
+            Some(_) if is_last && matches!(fleet.change(), Some(Change::Grow { joining: true, .. })) => {
+                "joining"
+            }
+            Some(_) if is_last && matches!(fleet.change(), Some(Change::Shrink { .. })) => "leaving",
             Some(_) if fleet.is_ready(vertex).await => "ready",
             Some(_) => "starting",
         };
@@ -168,7 +270,8 @@ async fn show(fleet: &Fleet, output: &Output) -> anyhow::Result<()> {
     })
 }
 
-async fn open(place: &Place) -> anyhow::Result<Fleet> {
+/// The hypercube that is on this machine.
+pub async fn open(place: &Place) -> anyhow::Result<Fleet> {
     Fleet::open(&directory(place)?).await
 }
 

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser as _};
 
+mod admin;
 mod args;
 mod bench;
 mod clients;
@@ -14,12 +15,15 @@ mod exit;
 mod local;
 mod node;
 mod output;
+mod progress;
 mod publish;
 mod read;
+mod replica;
 mod route;
 mod signals;
 mod subscribe;
 mod topic;
+mod verify;
 
 use args::{Cli, Command};
 use output::{Closed, Output};
@@ -62,15 +66,16 @@ async fn run(cli: Cli, output: &Output) -> anyhow::Result<()> {
     match cli.command {
         Command::Demo(args) => demo::run(args, output).await,
         Command::Local(command) => local::run(command, output).await,
-        Command::Topic(command) => topic::run(command, &client()?, output).await,
+        Command::Topic(command) => topic::run(command, &client()?, endpoints, output).await,
         Command::Publish(args) => publish::run(args, endpoints, output).await,
         Command::Pull(args) => read::pull(args, &client()?, output).await.map(|_printed| ()),
         Command::Subscribe(args) => subscribe::run(args, endpoints, output).await,
         Command::Publisher(command) => clients::publisher(command, &client()?, output).await,
         Command::Subscriber(command) => clients::subscriber(command, &client()?, output).await,
-        Command::Replica(command) => read::replica(command, &client()?, output).await,
+        Command::Replica(command) => replica::run(command, &client()?, output).await,
         Command::Route(args) => cluster::route(args, &client()?, output).await,
-        Command::Cluster(command) => cluster::run(command, &client()?, output).await,
+        Command::Cluster(command) => cluster::run(command, &client()?, endpoints, output).await,
+        Command::Verify(args) => verify::run(args, endpoints, output).await,
         Command::Bench(args) => bench::run(args, endpoints, output).await,
         Command::Completions { shell } => completions(shell, output),
         Command::Node(command) => node::run(command).await,

@@ -102,6 +102,11 @@ impl Output {
         bar.with_style(style.progress_chars("=> "))
     }
 
+    /// Whether somebody watches who sees bars.
+    pub fn has_bars(&self) -> bool {
+        self.bars
+    }
+
     /// Marks text as good or bad where colours are on.
     pub fn verdict(&self, good: bool, text: &str) -> String {
         let colour = if good { 32 } else { 31 };

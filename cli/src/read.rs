@@ -1,57 +1,16 @@
-//! `hcube pull` and `hcube replica fetch`: messages that are there.
+//! `hcube pull`: messages that are there.
 
 use hcube_api::clients::SetCursor;
-use hcube_api::label::Label;
 use hcube_api::messages::{Message, PullQuery, Start};
-use hcube_api::topics::{Partition, Topic};
 use hcube_client::Client;
 
-use crate::args::{PullArgs, ReadArgs, ReplicaCommand};
+use crate::args::PullArgs;
 use crate::output::Output;
 
 /// Messages of one request.
 const PAGE: u32 = 5000;
 /// Bytes of one request.
 const PAGE_BYTES: u32 = 4 << 20;
-
-/// Carries out `hcube replica ...`.
-pub async fn replica(command: ReplicaCommand, client: &Client, output: &Output) -> anyhow::Result<()> {
-    let ReplicaCommand::Fetch { topic, replica, read, limit } = command;
-    let wait = std::time::Duration::ZERO;
-    let partitions = match read.partition {
-        Some(partition) => vec![partition],
-        None => held(&client.describe_topic(&topic).await?, &replica, output)?,
-    };
-    let mut left = limit;
-    for partition in partitions {
-        let read = ReadArgs { partition: Some(partition), ..read.clone() };
-        let replica = Some(replica.clone());
-        let args = PullArgs { topic: topic.clone(), read, limit: left, wait, replica, subscriber: None };
-        let printed = pull(args, client, output).await?;
-        left = left.map(|left| left.saturating_sub(printed));
-        if left == Some(0) {
-            break;
-        }
-    }
-    Ok(())
-}
-
-/// The partitions of a topic that a vertex holds a copy of; the others are named to the reader.
-fn held(topic: &Topic, replica: &Label, output: &Output) -> anyhow::Result<Vec<u16>> {
-    let holds = |partition: &&Partition| partition.replicas.iter().any(|held| held.label == *replica);
-    let (held, others): (Vec<_>, Vec<_>) = topic.partitions.iter().partition(holds);
-    let numbers =
-        |partitions: &[&Partition]| -> Vec<u16> { partitions.iter().map(|p| p.partition).collect() };
-    anyhow::ensure!(
-        !held.is_empty(),
-        "{replica} holds no copy of {}; `hcube topic describe` says who does",
-        topic.name
-    );
-    if !others.is_empty() {
-        output.talk(format_args!("{replica} holds no copy of partitions {:?}", numbers(&others)));
-    }
-    Ok(numbers(&held))
-}
 
 /// Carries out `hcube pull`: prints what there was when it began, or the first messages to come within the wait.
 /// Returns how many it printed.

@@ -2,13 +2,20 @@
 
 use hcube_api::topics::{CreateTopic, PatchRetention, PatchTopic, Retention, Topic, TopicList};
 use hcube_client::Client;
+use hcube_core::topic::Name;
 
 use crate::args::TopicCommand;
 use crate::args::units::Bound;
+use crate::cluster::Administration;
 use crate::output::{Output, Table, grouped};
 
 /// Carries it out.
-pub async fn run(command: TopicCommand, client: &Client, output: &Output) -> anyhow::Result<()> {
+pub async fn run(
+    command: TopicCommand,
+    client: &Client,
+    endpoints: &[String],
+    output: &Output,
+) -> anyhow::Result<()> {
     match command {
         TopicCommand::Create { topic, partitions, retention_age, retention_bytes } => {
             let retention = Retention { age_ms: retention_age, bytes: retention_bytes };
@@ -31,14 +38,20 @@ pub async fn run(command: TopicCommand, client: &Client, output: &Output) -> any
             }
             output.document(&topic, describe)
         }
-        TopicCommand::Alter { topic, retention_age, retention_bytes } => {
-            let retention = PatchRetention {
-                age_ms: retention_age.map(Bound::to_patch),
-                bytes: retention_bytes.map(Bound::to_patch),
-            };
-            let topic = client.alter_topic(&topic, &PatchTopic { retention }).await?;
-            output.talk(format_args!("{}: {}", topic.name, kept(topic.retention)));
-            if output.is_json() { output.json(&topic) } else { Ok(()) }
+        TopicCommand::Alter { topic, retention_age, retention_bytes, read_replicas, patience, admin } => {
+            if retention_age.is_some() || retention_bytes.is_some() {
+                let retention = PatchRetention {
+                    age_ms: retention_age.map(Bound::to_patch),
+                    bytes: retention_bytes.map(Bound::to_patch),
+                };
+                let altered = client.alter_topic(&topic, &PatchTopic { retention }).await?;
+                output.talk(format_args!("{topic}: {}", kept(altered.retention)));
+            }
+            if let Some(count) = read_replicas {
+                let administration = Administration::find(&admin, endpoints).await?;
+                read_from(&administration, &topic, count, !patience.no_wait, output).await?;
+            }
+            if output.is_json() { output.json(&client.describe_topic(&topic).await?) } else { Ok(()) }
         }
         TopicCommand::Delete { topics } => {
             for topic in topics {
@@ -51,6 +64,26 @@ pub async fn run(command: TopicCommand, client: &Client, output: &Output) -> any
             Ok(())
         }
     }
+}
+
+/// Sets how many replicas of a topic only read.
+async fn read_from(
+    administration: &Administration,
+    topic: &Name,
+    count: u8,
+    waits: bool,
+    output: &Output,
+) -> anyhow::Result<()> {
+    let cluster = administration.cluster();
+    let admins = administration.admins();
+    admins.ask(async |admin| admin.set_read_replicas(topic, cluster, count).await).await?;
+    // Asked for after the change, so that what is waited for knows of it.
+    let epoch = administration.members().await?.epoch;
+    output.talk(format_args!("{topic}: {count} replicas that only read"));
+    if waits {
+        administration.settles(epoch, "the replicas that only read", output).await?;
+    }
+    Ok(())
 }
 
 fn describe(topic: &Topic) -> Table {

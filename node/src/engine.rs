@@ -214,7 +214,8 @@ fn peer_config(log: &Log<RealDisk>) -> hcube_broker::Config {
     hcube_broker::Config { base_bytes_max: config.base_bytes_max.min(room), ..config }
 }
 
-/// Removes what an earlier life left unfinished: files that no base names, and parts of snapshots.
+/// Removes what an earlier life left unfinished: files that no base names, and parts of snapshots. Those of a damaged
+/// group stay until the peer has destroyed its replica durably, and has them removed.
 fn clean(disk: &RealDisk, recovery: &Recovery) -> io::Result<()> {
     let files = recovery.groups.values().flat_map(|group| &group.base.files);
     let referenced: BTreeSet<SortedFileId> = files.map(|file| file.id).collect();

@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use hcube_broker::{Error, Event, Reply, Request, RequestId, Status};
 use hcube_core::ids::{ClusterId, NodeId};
 use hcube_core::meta::Meta;
 use hcube_log::identity::Membership;
 use tokio::sync::{oneshot, watch};
+use tokio::time::timeout;
 
 use crate::config::Config;
 use crate::engine::{Input, Inputs};
@@ -131,9 +132,27 @@ impl Handle {
         self.shared.closing.load(Ordering::Relaxed)
     }
 
+    /// Lets others lead what this peer leads, and waits until they do, as far as there are any. Returns how many
+    /// groups are left when the patience has run out.
+    pub(crate) async fn hand_off(&self, patience: Duration) -> usize {
+        self.shared.inputs.event(Event::HandOff);
+        let handed_over = self.status_where(|status| led_for_others(status) == 0);
+        match timeout(patience, handed_over).await {
+            Ok(_) => 0,
+            Err(_elapsed) => led_for_others(&self.status()),
+        }
+    }
+
     pub(crate) fn close(&self) {
         self.shared.closing.store(true, Ordering::Relaxed);
     }
+}
+
+/// Groups that a peer leads and that another one could lead, as far as links show.
+fn led_for_others(status: &Status) -> usize {
+    let led = status.groups.iter().filter(|(_, group)| group.leader == Some(status.node));
+    let placements = led.filter_map(|(group, _)| status.meta.placement_of(*group));
+    placements.filter(|placement| placement.voting_nodes().any(|node| status.links.contains(&node))).count()
 }
 
 /// A request under way, counted; given up when it is dropped without an answer.

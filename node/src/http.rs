@@ -15,6 +15,7 @@ mod host;
 mod limits;
 mod listen;
 mod metrics;
+mod outlook;
 mod peer;
 mod publish;
 mod pull;
@@ -22,6 +23,7 @@ mod reader;
 mod ready;
 mod router;
 mod subscribe;
+mod survey;
 mod topics;
 
 use std::io;
@@ -93,6 +95,7 @@ struct Shared {
     limits: Arc<Limits>,
     metrics: HttpMetrics,
     ready: ready::Latch,
+    planner: outlook::Planner,
     spread: publish::Spread,
     /// Becomes true when the node is to end.
     closing: watch::Receiver<bool>,
@@ -134,6 +137,7 @@ impl Server {
             limits: Arc::new(Limits::new(&config)),
             metrics: HttpMetrics::new(),
             ready: ready::Latch::default(),
+            planner: outlook::Planner::default(),
             spread: publish::Spread::default(),
             closing: closed,
             node,

@@ -2,7 +2,7 @@
 //!
 //! [`Node::start`] holds a data directory and listens for other peers. A node whose disk belongs to a hypercube
 //! goes on at once; any other waits until it is founded, by [`Node::bootstrap`] or by a member that knows it as
-//! a founder, and forms no hypercube of its own. From then on [`Node::handle`] is the way to ask it for
+//! a founder, or invited by a member of the hypercube that it was added to, and forms none of its own. From then on [`Node::handle`] is the way to ask it for
 //! something.
 
 pub mod config;

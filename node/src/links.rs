@@ -6,7 +6,10 @@
 //! encrypted nor signed: the network between peers is trusted not to alter them.
 //!
 //! Both peers of a pair dial, so that one address that works suffices. Each sends over the link it dialled
-//! while that is up.
+//! while that is up. A link ends when the metadata says that its peer has left the hypercube.
+//!
+//! A peer that belongs to no hypercube dials nobody. A member that finds its disk in the metadata tells it who it
+//! is: a founder gets the genesis, everybody else an invitation.
 
 mod admission;
 mod connection;
@@ -20,12 +23,13 @@ mod wanted;
 mod wire;
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use bytes::Bytes;
 use hcube_broker::Frame;
-use hcube_core::ids::{Incarnation, NodeId};
+use hcube_broker::start::Invitation;
+use hcube_core::ids::{ClusterId, Incarnation, NodeId};
 use hcube_core::meta::{FEATURE_LEVEL, Meta};
 use hcube_log::identity::Membership;
 use tokio::net::TcpListener;
@@ -33,6 +37,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::config::Secret;
 use crate::engine::Inputs;
+use crate::founding::Genesis;
 use crate::metrics::Metrics;
 
 use hello::Hello;
@@ -42,6 +47,8 @@ pub use wanted::wanted;
 
 /// How long the two sides of a new connection may take to prove themselves.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long it may take to tell a peer who it is: with the metadata of a large hypercube, over a slow network.
+const INTRODUCTION_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The links of one node. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -56,6 +63,7 @@ struct Shared {
     incarnation: Incarnation,
     /// Where others reach this node.
     address: String,
+    source: Option<SocketAddr>,
     bytes_max: usize,
     metrics: Arc<Metrics>,
     /// None as long as the node belongs to no hypercube.
@@ -63,8 +71,27 @@ struct Shared {
     table: Table,
     /// Where peers said they are reached, when they connected last.
     announced: Mutex<BTreeMap<NodeId, String>>,
-    /// Where a genesis goes that a member sent.
-    geneses: mpsc::Sender<Meta>,
+    /// Where goes what a member sent to make this node one.
+    introductions: mpsc::Sender<Introduction>,
+}
+
+/// What makes a node a member.
+#[derive(Debug)]
+pub(crate) enum Introduction {
+    /// The hypercube begins, and the node is one of its founders.
+    Genesis(Meta),
+    /// The hypercube exists, and the node joins it.
+    Invitation(Invitation),
+}
+
+impl Introduction {
+    /// Which hypercube.
+    pub fn cluster(&self) -> ClusterId {
+        match self {
+            Self::Genesis(genesis) => genesis.cluster,
+            Self::Invitation(invitation) => invitation.cluster,
+        }
+    }
 }
 
 /// A node that belongs to a hypercube.
@@ -72,8 +99,8 @@ struct Shared {
 pub(crate) struct Bound {
     /// Its place.
     pub member: Membership,
-    /// What founders that are late are sent; none when the file is lost.
-    pub genesis: Option<Bytes>,
+    /// What founders that are late are sent; none where this node is no founder, or the file is lost.
+    pub genesis: Option<Genesis>,
     /// The members, as this node has applied them.
     pub meta: watch::Receiver<Arc<Meta>>,
     /// The way to the core.
@@ -89,6 +116,8 @@ pub(crate) struct Setup {
     pub incarnation: Incarnation,
     /// Where others reach this node, `host:port`; empty when they had better use what the metadata says.
     pub address: String,
+    /// From where this node dials, with port 0; none for whatever address the system takes.
+    pub source: Option<SocketAddr>,
     /// Bytes that may wait for one link.
     pub bytes_max: usize,
     /// What is counted.
@@ -96,21 +125,22 @@ pub(crate) struct Setup {
 }
 
 impl Links {
-    /// Links of a node that belongs to no hypercube yet, and where a genesis arrives that a member sends.
-    pub fn new(setup: Setup) -> (Self, mpsc::Receiver<Meta>) {
-        // One is enough: a second genesis that arrives before the first is taken says the same or is refused.
-        let (geneses, arrived) = mpsc::channel(1);
-        let Setup { secret, incarnation, address, bytes_max, metrics } = setup;
+    /// Links of a node that belongs to no hypercube yet, and where arrives what a member sends to make it one.
+    pub fn new(setup: Setup) -> (Self, mpsc::Receiver<Introduction>) {
+        // One is enough: a second that arrives before the first is taken makes it the same member or is refused.
+        let (introductions, arrived) = mpsc::channel(1);
+        let Setup { secret, incarnation, address, source, bytes_max, metrics } = setup;
         let shared = Shared {
             secret,
             incarnation,
             address,
+            source,
             bytes_max,
             metrics,
             bound: watch::Sender::new(None),
             table: Table::default(),
             announced: Mutex::default(),
-            geneses,
+            introductions,
         };
         (Self { shared: Arc::new(shared) }, arrived)
     }

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use hcube_api::cluster::{MemberState, Rebalance};
 use hcube_broker::{Answer, Error, Reply, Request, Status};
 use prometheus_client::encoding::{EncodeLabelSet, text};
 use prometheus_client::metrics::counter::Counter;
@@ -25,6 +26,13 @@ struct RequestLabels {
 struct KindLabel {
     /// What was asked, such as `publish`.
     kind: &'static str,
+}
+
+/// The label of members.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct StateLabel {
+    /// `up`, `down`, `unknown`, `joining` or `leaving`.
+    state: &'static str,
 }
 
 /// The node's metrics. All parts of the node hold the same ones.
@@ -51,6 +59,12 @@ pub struct Metrics {
     snapshots_incoming: Gauge,
     requests_under_way: Gauge,
     links_up: Gauge,
+    members: Family<StateLabel, Gauge>,
+    drains: Gauge,
+    slots_moving: Gauge,
+    slots_waiting: Gauge,
+    slots_under_replicated: Gauge,
+    moves_paused: Gauge,
     /// Bytes written to links.
     pub(crate) link_sent_bytes: Counter,
     /// Bytes read from links.
@@ -101,6 +115,12 @@ impl Metrics {
             snapshots_incoming: Gauge::default(),
             requests_under_way: Gauge::default(),
             links_up: Gauge::default(),
+            members: Family::default(),
+            drains: Gauge::default(),
+            slots_moving: Gauge::default(),
+            slots_waiting: Gauge::default(),
+            slots_under_replicated: Gauge::default(),
+            moves_paused: Gauge::default(),
             link_sent_bytes: Counter::default(),
             link_received_bytes: Counter::default(),
             link_dropped_frames: Counter::default(),
@@ -133,6 +153,12 @@ impl Metrics {
         r.register("snapshots_incoming", "Groups here that are being restored from a snapshot", self.snapshots_incoming.clone());
         r.register("requests_under_way", "Requests under way, forwarded ones included", self.requests_under_way.clone());
         r.register("links_up", "Peers to which frames can be sent", self.links_up.clone());
+        r.register("members", "Members of the hypercube by state, as this peer sees them", self.members.clone());
+        r.register("drains", "Members that are being drained", self.drains.clone());
+        r.register("slots_moving", "Slots of the hypercube whose replicas are on their way", self.slots_moving.clone());
+        r.register("slots_waiting", "Slots of the hypercube that still have to move", self.slots_waiting.clone());
+        r.register("slots_under_replicated", "Slots of the hypercube with fewer replicas than they should have", self.slots_under_replicated.clone());
+        r.register("moves_paused", "1 while slots stay where they are, whatever is wished", self.moves_paused.clone());
         r.register_with_unit("link_sent", "Written to links", Unit::Bytes, self.link_sent_bytes.clone());
         r.register_with_unit("link_received", "Read from links", Unit::Bytes, self.link_received_bytes.clone());
         r.register("link_dropped_frames", "Raft frames that did not fit a link's queue", self.link_dropped_frames.clone());
@@ -172,6 +198,22 @@ impl Metrics {
         self.clock_sane.set(status.clock_is_sane.into());
     }
 
+    /// Shows how the hypercube stands, as this peer sees it.
+    pub(crate) fn show_members(&self, members: impl Iterator<Item = MemberState>, rebalance: Rebalance) {
+        let states: Vec<MemberState> = members.collect();
+        let count = |state: MemberState| {
+            i64::try_from(states.iter().filter(|other| **other == state).count()).unwrap_or(i64::MAX)
+        };
+        for (state, text) in MEMBER_STATES {
+            self.members.get_or_create(&StateLabel { state: text }).set(count(state));
+        }
+        self.drains.set(count(MemberState::Leaving));
+        self.slots_moving.set(rebalance.moving.into());
+        self.slots_waiting.set(rebalance.waiting.into());
+        self.slots_under_replicated.set(rebalance.under_replicated.into());
+        self.moves_paused.set(rebalance.paused.into());
+    }
+
     /// Shows the log's size.
     pub(crate) fn show_log(&self, stats: &hcube_log::Stats) {
         self.wal_segments.set(i64::try_from(stats.segments).unwrap_or(i64::MAX));
@@ -203,6 +245,15 @@ impl Default for Metrics {
     }
 }
 
+/// Every state of a member and its label.
+const MEMBER_STATES: [(MemberState, &str); 5] = [
+    (MemberState::Up, "up"),
+    (MemberState::Down, "down"),
+    (MemberState::Unknown, "unknown"),
+    (MemberState::Joining, "joining"),
+    (MemberState::Leaving, "leaving"),
+];
+
 /// The `kind` of a request.
 pub(crate) fn kind_label(request: &Request) -> &'static str {
     match request {
@@ -219,6 +270,8 @@ pub(crate) fn kind_label(request: &Request) -> &'static str {
         Request::CommitCursor { .. } => "commit-cursor",
         Request::FetchCursor { .. } => "fetch-cursor",
         Request::ReadFile { .. } => "read-file",
+        Request::Change(_) => "change",
+        Request::NodeStatus { .. } => "node-status",
     }
 }
 
@@ -242,6 +295,7 @@ fn error_label(error: &Error) -> &'static str {
         Error::DiskFull => "disk-full",
         Error::Read(_) => "read",
         Error::NotLeader(_) => "not-leader",
+        Error::Change(_) => "change-refused",
     }
 }
 
@@ -258,6 +312,26 @@ mod tests {
         assert!(text.contains("hcube_requests_total{kind=\"publish\",result=\"no-leader\"} 1"), "{text}");
         assert!(text.contains("hcube_request_seconds_count{kind=\"publish\"} 1"), "{text}");
         assert!(text.ends_with("# EOF\n"));
+    }
+
+    #[test]
+    fn members_are_counted_by_state() {
+        let metrics = Metrics::new();
+        let states = [MemberState::Up, MemberState::Up, MemberState::Leaving];
+        let rebalance = Rebalance { moving: 3, waiting: 7, under_replicated: 1, paused: true, epoch: 9 };
+        metrics.show_members(states.into_iter(), rebalance);
+        let text = metrics.text();
+        for line in [
+            "hcube_members{state=\"up\"} 2",
+            "hcube_members{state=\"down\"} 0",
+            "hcube_drains 1",
+            "hcube_slots_moving 3",
+            "hcube_slots_waiting 7",
+            "hcube_slots_under_replicated 1",
+            "hcube_moves_paused 1",
+        ] {
+            assert!(text.lines().any(|other| other == line), "{line} is not in {text}");
+        }
     }
 
     #[test]

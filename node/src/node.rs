@@ -1,12 +1,13 @@
-//! A node from start to end: its data directory, its founding, its engine and its links.
+//! A node from start to end: its data directory, its founding or joining, its engine and its links.
 
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use hcube_core::ids::{ClusterId, Incarnation};
-use hcube_core::meta::{self, Founder, GenesisError, Meta};
+use hcube_core::meta::{self, Founder, GenesisError};
 use hcube_log::disk::{LockError, RealDisk};
 use hcube_log::identity::Membership;
 use tokio::net::TcpListener;
@@ -18,11 +19,13 @@ use crate::config::{self, Config};
 use crate::engine::{self, Engine};
 use crate::founding;
 use crate::handle::Handle;
-use crate::links::{Bound, Links, Setup};
+use crate::links::{Bound, Introduction, Links, Setup};
 use crate::metrics::Metrics;
 
 /// How often a shutdown looks whether the last requests are answered.
 const DRAIN_LOOK: Duration = Duration::from_millis(20);
+/// How long a shutdown waits for others to lead what this node leads: an election would not take longer.
+const HAND_OFF_PATIENCE: Duration = Duration::from_secs(2);
 
 /// Why a node does not start.
 #[derive(Debug, thiserror::Error)]
@@ -96,6 +99,8 @@ struct Shared {
     state: Mutex<State>,
     /// The handle, from the moment there is one.
     founded: watch::Sender<Option<Handle>>,
+    /// Whether others were asked to lead what this node leads, which happens once.
+    handed_off: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -125,10 +130,11 @@ impl Node {
         let listener = TcpListener::bind(address).await.map_err(listen)?;
         let peer_address = listener.local_addr().map_err(listen)?;
         let metrics = Arc::new(Metrics::new());
-        let (links, geneses) = Links::new(Setup {
+        let (links, introductions) = Links::new(Setup {
             secret: config.cluster_secret.clone(),
             incarnation: identity.incarnation,
             address: announced(&config, peer_address),
+            source: source(address),
             bytes_max: config.link_bytes_max,
             metrics: Arc::clone(&metrics),
         });
@@ -140,6 +146,7 @@ impl Node {
             links: links.clone(),
             state: Mutex::new(State::Unbound(disk.clone())),
             founded: watch::Sender::new(None),
+            handed_off: AtomicBool::new(false),
         });
         if let Some(member) = identity.member {
             let mut state = shared.state.lock().await;
@@ -147,7 +154,7 @@ impl Node {
         }
         let tasks = vec![
             tokio::spawn(links.run(listener)),
-            tokio::spawn(found_by_peers(Arc::clone(&shared), geneses)),
+            tokio::spawn(introduced_by_peers(Arc::clone(&shared), introductions)),
         ];
         Ok(Self { shared, peer_address, tasks })
     }
@@ -207,7 +214,8 @@ impl Node {
         let Bootstrap { cluster, founders, slots, replication } = call;
         let genesis = meta::genesis(cluster, founders, slots, replication)?;
         let shared = Arc::clone(&self.shared);
-        let founding = tokio::spawn(async move { shared.found(genesis).await });
+        let founding =
+            tokio::spawn(async move { shared.become_member(Introduction::Genesis(genesis)).await });
         match founding.await {
             Ok(Ok(handle)) => Ok(handle),
             Ok(Err(StartError::Founding(error))) => Err(BootstrapError::Founding(error)),
@@ -216,10 +224,24 @@ impl Node {
         }
     }
 
-    /// Takes no more requests, waits a while for those under way, writes what is to be written, and ends.
+    /// Lets others lead what this node leads, which clients then hardly notice; for a node that is about to be shut
+    /// down. Waits two seconds at most, and nothing more happens when called again.
+    pub async fn hand_off(&self) {
+        let Some(handle) = self.handle() else { return };
+        if self.shared.handed_off.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let began = Instant::now();
+        let left = handle.hand_off(HAND_OFF_PATIENCE).await;
+        tracing::info!(took_ms = began.elapsed().as_millis(), left, "leadership handed over");
+    }
+
+    /// Hands its leadership over, takes no more requests, waits a while for those under way, writes what is to be
+    /// written, and ends.
     ///
     /// Requests that are still under way then have an unknown outcome.
     pub async fn shutdown(mut self) {
+        self.hand_off().await;
         if let Some(handle) = self.handle() {
             handle.close();
             let patience = Duration::from_millis(self.shared.config.shutdown_patience_ms);
@@ -254,14 +276,14 @@ impl Drop for Node {
 }
 
 impl Shared {
-    /// Makes this node the founder that a genesis lists it as, unless it is that already.
-    async fn found(&self, genesis: Meta) -> Result<Handle, StartError> {
+    /// Makes this node the member that a genesis or an invitation says it is, unless it is that already.
+    async fn become_member(&self, introduction: Introduction) -> Result<Handle, StartError> {
         let mut state = self.state.lock().await;
         let disk = match &*state {
             State::Unbound(disk) => disk.clone(),
             State::Running(engine) => {
                 let handle = engine.handle();
-                let (bound, asked) = (handle.cluster(), genesis.cluster);
+                let (bound, asked) = (handle.cluster(), introduction.cluster());
                 return if bound == asked {
                     Ok(handle.clone())
                 } else {
@@ -271,8 +293,19 @@ impl Shared {
             State::Ended => return Err(StartError::Ended),
         };
         let (log, on_disk) = (self.config.log(), disk.clone());
-        let member = blocking(move || founding::found(&on_disk, log, &genesis)).await?;
-        tracing::info!(cluster = %member.cluster, node = %member.node, "founded");
+        let member = blocking(move || match introduction {
+            Introduction::Genesis(genesis) => {
+                let member = founding::found(&on_disk, log, &genesis)?;
+                tracing::info!(cluster = %member.cluster, node = %member.node, "founded");
+                Ok::<_, founding::Error>(member)
+            }
+            Introduction::Invitation(invitation) => {
+                let member = founding::join(&on_disk, log, &invitation)?;
+                tracing::info!(cluster = %member.cluster, node = %member.node, "joined");
+                Ok(member)
+            }
+        })
+        .await?;
         self.run(&mut state, disk, member).await
     }
 
@@ -284,12 +317,13 @@ impl Shared {
             Ok::<_, engine::Error>((engine, founding::load_genesis(&disk)))
         })
         .await?;
-        let genesis = genesis.inspect_err(|error| {
+        let genesis = genesis.unwrap_or_else(|error| {
             tracing::warn!(%error, "this node goes on, but cannot found others");
+            None
         });
         let handle = engine.handle().clone();
         let (meta, inputs) = (engine.meta(), engine.inputs().clone());
-        self.links.bind(Bound { member, genesis: genesis.ok(), meta, inputs });
+        self.links.bind(Bound { member, genesis, meta, inputs });
         *state = State::Running(engine);
         self.founded.send_replace(Some(handle.clone()));
         Ok(handle)
@@ -305,12 +339,21 @@ fn announced(config: &Config, listening: SocketAddr) -> String {
     }
 }
 
-/// Takes every genesis that a member sends.
-async fn found_by_peers(shared: Arc<Shared>, mut geneses: mpsc::Receiver<Meta>) {
-    while let Some(genesis) = geneses.recv().await {
-        let cluster = genesis.cluster;
-        if let Err(error) = shared.found(genesis).await {
-            tracing::error!(%cluster, %error, "a genesis that a member sent could not be taken");
+/// From where other peers are dialled: the address that they know, unless this node listens at all it has.
+fn source(listen: SocketAddr) -> Option<SocketAddr> {
+    (!listen.ip().is_unspecified()).then(|| {
+        let mut source = listen;
+        source.set_port(0);
+        source
+    })
+}
+
+/// Takes every genesis and every invitation that a member sends.
+async fn introduced_by_peers(shared: Arc<Shared>, mut introductions: mpsc::Receiver<Introduction>) {
+    while let Some(introduction) = introductions.recv().await {
+        let cluster = introduction.cluster();
+        if let Err(error) = shared.become_member(introduction).await {
+            tracing::error!(%cluster, %error, "what a member sent does not make this node one");
         }
     }
 }

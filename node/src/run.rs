@@ -100,6 +100,8 @@ pub async fn run(config: Config, http: http::Config, end: impl Future<Output = (
         _signal = interrupt.recv() => tracing::info!("SIGINT"),
         () = end => tracing::info!("told to end"),
     }
+    // While clients are still served, so that their publishes go on elsewhere without a pause.
+    node.hand_off().await;
     server.shutdown().await;
     match alone(node).await {
         Some(node) => node.shutdown().await,

@@ -8,6 +8,8 @@ mod contract;
 mod harness;
 #[path = "http/limits.rs"]
 mod limits;
+#[path = "http/members.rs"]
+mod members;
 #[path = "http/ports.rs"]
 mod ports;
 #[path = "http/refusals.rs"]

@@ -5,14 +5,21 @@
 #[path = "support/cluster.rs"]
 mod cluster;
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use cluster::{Cluster, PATIENCE, PATIENCE_MS, config, contents, create, eventually, publish};
-use hcube_broker::request::{From, Pull};
+use cluster::{
+    Cluster, PATIENCE, PATIENCE_MS, change, config, contents, create, eventually, publish, settled,
+};
+use hcube_broker::request::{From, Pull, TopicRef};
 use hcube_broker::{Error, Request};
-use hcube_core::ids::{ClusterId, Incarnation};
+use hcube_core::ids::{ClusterId, Incarnation, NodeId};
+use hcube_core::meta::{Change, Changed, Meta};
+use hcube_core::topic::slot_of;
 use hcube_node::config::Secret;
-use hcube_node::{Bootstrap, BootstrapError, Config, Node, StartError};
+use hcube_node::{Bootstrap, BootstrapError, Config, Handle, Node, StartError};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -175,12 +182,7 @@ async fn wrong_secret_gets_nothing() {
     call.founders[1].peer_address = stranger.peer_address().to_string();
     let handle = cluster.node(0).bootstrap(call).await.unwrap();
     // Dialled several times by now, and refused each time.
-    eventually("links are refused", async || {
-        let text = cluster.node(0).metrics().text();
-        let refusals = text.lines().find_map(|line| line.strip_prefix("hcube_link_refusals_total "))?;
-        (refusals.parse::<u32>().unwrap() >= 3).then_some(())
-    })
-    .await;
+    eventually("links are refused", async || (refusals(cluster.node(0)) >= 3).then_some(())).await;
     assert!(stranger.handle().is_none());
     assert!(handle.status().links.is_empty());
 
@@ -278,4 +280,209 @@ async fn a_node_that_shuts_down_takes_no_more_requests() {
     assert!(handle.is_closing());
     let reply = handle.request(Request::DeleteTopic { name: topic.name }, PATIENCE_MS).await;
     assert_eq!(reply.result, Err(Error::Overloaded));
+}
+
+/// Publishes to every partition in turn until it is told to stop. Returns how many records each one has then.
+async fn publish_on(handle: Handle, topic: TopicRef, partitions: u16, stop: Arc<AtomicBool>) -> u8 {
+    for count in 0..=u8::MAX {
+        if stop.load(Ordering::Relaxed) {
+            return count;
+        }
+        for partition in 0..partitions {
+            publish(&handle, &topic, partition, count.into(), vec![count; 9]).await;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    panic!("it takes too long");
+}
+
+/// How many links a node has refused.
+fn refusals(node: &Node) -> u32 {
+    let text = node.metrics().text();
+    let count = text.lines().find_map(|line| line.strip_prefix("hcube_link_refusals_total "));
+    count.unwrap().parse().unwrap()
+}
+
+fn held(meta: &Meta, node: NodeId) -> usize {
+    meta.placement.iter().filter(|placement| placement.votes(node)).count()
+}
+
+/// Waits until a node's own replicas hold every record of their partitions.
+async fn holds(handle: &Handle, topic: &TopicRef, partitions: u16, expected: &[(u8, usize)]) {
+    let (meta, node) = (handle.meta(), handle.node());
+    let slot = |partition| usize::from(slot_of(&topic.name, partition, meta.slots).0);
+    let here: Vec<u16> = (0..partitions).filter(|p| meta.placement[slot(*p)].votes(node)).collect();
+    assert!(!here.is_empty());
+    for partition in here {
+        eventually("the replica has everything", async || {
+            let found = contents(handle, topic, partition, Some(node)).await.ok()?;
+            (found == expected).then_some(())
+        })
+        .await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_peer_joins_and_leaves_again_while_publishing_goes_on() {
+    let mut cluster = Cluster::founded(3).await;
+    let asked = cluster.handle(0).await;
+    let topic = create(&asked, "events", 8).await;
+    let stop = Arc::new(AtomicBool::new(false));
+    let publishing = tokio::spawn(publish_on(asked.clone(), topic.clone(), 8, Arc::clone(&stop)));
+
+    let vertex = cluster.add_unbound().await;
+    let new = Change::AddMember(cluster.new_member(vertex, None));
+    let Changed::Member(member) = change(&asked, new.clone()).await else { panic!("a member") };
+    assert_eq!(change(&asked, new).await, Changed::Member(member.clone()));
+    let joined = cluster.handle(vertex).await;
+    assert_eq!((joined.node(), joined.cluster()), (member.node, cluster.id));
+    // A fair share of 4 slots in 3 replicas on 4 peers.
+    settled(&joined, "its share of the slots comes", |meta| held(meta, member.node) == 3).await;
+    // It goes on where it was, without a genesis.
+    cluster.stop(vertex).await;
+    cluster.start(vertex).await;
+    let joined = cluster.handle(vertex).await;
+    settled(&joined, "it has its share again", |meta| held(meta, member.node) == 3).await;
+    let far = contents(&joined, &topic, 0, None).await.unwrap();
+    stop.store(true, Ordering::Relaxed);
+    let count = publishing.await.unwrap();
+    assert!(far.len() <= usize::from(count));
+    let mut expected: Vec<_> = (0..count).map(|value| (value, 9)).collect();
+    holds(&joined, &topic, 8, &expected).await;
+
+    change(&asked, Change::Drain { node: member.node }).await;
+    publish(&joined, &topic, 0, count.into(), vec![count; 9]).await;
+    let removed = change(&asked, Change::RemoveMember { node: member.node }).await;
+    assert_eq!(removed, Changed::Removed(member.node));
+    let left = joined.status_where(|status| status.removed && status.links.is_empty());
+    tokio::time::timeout(PATIENCE, left).await.expect("it learns of it and loses its links").unwrap();
+    let forgotten = asked.status_where(|status| !status.links.contains(&member.node));
+    tokio::time::timeout(PATIENCE, forgotten).await.expect("its links are closed").unwrap();
+    settled(&asked, "the others do without it", |meta| meta.members.len() == 3).await;
+    for partition in 1..8 {
+        assert_eq!(contents(&asked, &topic, partition, None).await.unwrap(), expected);
+    }
+    expected.push((count, 9));
+    assert_eq!(contents(&asked, &topic, 0, None).await.unwrap(), expected);
+
+    cluster.stop(vertex).await;
+    let error = Node::start(cluster.config(vertex).clone()).await.unwrap_err();
+    assert!(error.to_string().contains("has left its hypercube"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_peer_whose_disk_is_lost_replaces_itself_and_the_old_disk_gets_no_link() {
+    let mut cluster = Cluster::founded(3).await;
+    let asked = cluster.handle(0).await;
+    let topic = create(&asked, "events", 4).await;
+    for value in 0..5 {
+        for partition in 0..4 {
+            publish(&asked, &topic, partition, value.into(), vec![value; 9]).await;
+        }
+    }
+    let lost = cluster.handle(2).await.node();
+    let old = cluster.config(2).clone();
+    cluster.wipe(2).await;
+    let new = Change::AddMember(cluster.new_member(2, Some(lost)));
+    let Changed::Member(member) = change(&asked, new).await else { panic!("a member") };
+    assert_ne!(member.node, lost);
+    let back = cluster.handle(2).await;
+    assert_eq!(back.node(), member.node);
+    let meta = settled(&back, "everything is there again", |meta| held(meta, member.node) == 4).await;
+    assert!(meta.lost.is_empty() && meta.metadata.votes(member.node), "{meta:?}");
+    let expected: Vec<_> = (0..5).map(|value| (value, 9)).collect();
+    holds(&back, &topic, 4, &expected).await;
+
+    // Whoever finds the old disk again changes nothing with it.
+    let before = refusals(cluster.node(0));
+    let zombie = Node::start(Config { peer_listen: "127.0.0.1:0".parse().unwrap(), ..old }).await.unwrap();
+    assert_eq!(zombie.founded().await.node(), lost);
+    eventually("links are refused", async || (refusals(cluster.node(0)) >= before + 3).then_some(())).await;
+    assert!(!asked.status().links.contains(&lost));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_stops_hands_its_lead_over() {
+    let mut cluster = Cluster::founded(3).await;
+    let stopped = cluster.handle(1).await;
+    let leads = stopped.status_where(|status| status.leads > 0);
+    tokio::time::timeout(PATIENCE, leads).await.unwrap().unwrap();
+    let others = [cluster.handle(0).await, cluster.handle(2).await];
+    cluster.stop(1).await;
+    // An election would begin 200 ms after the last heartbeat at the earliest.
+    tokio::time::sleep(Duration::from_millis(60)).await;
+    for other in others {
+        let status = other.status();
+        let led = status.groups.values().filter(|group| group.leader == Some(stopped.node())).count();
+        assert_eq!(led, 0, "{status:?}");
+    }
+}
+
+/// Changes one bit of the first place in a node's log that holds these bytes.
+fn damage(config: &Config, bytes: &[u8]) {
+    for entry in std::fs::read_dir(config.data_dir.join("log")).unwrap() {
+        let path = entry.unwrap().path();
+        let mut content = std::fs::read(&path).unwrap();
+        if let Some(at) = content.windows(bytes.len()).position(|window| window == bytes) {
+            content[at] ^= 1;
+            return std::fs::write(path, content).unwrap();
+        }
+    }
+    panic!("no segment holds {bytes:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_damaged_slot_is_had_anew_from_the_others() {
+    let mut cluster = Cluster::founded(3).await;
+    let asked = cluster.handle(0).await;
+    let topic = create(&asked, "events", 4).await;
+    for value in 200..205 {
+        for partition in 0..4 {
+            publish(&asked, &topic, partition, u64::from(value - 200), vec![value; 50]).await;
+        }
+    }
+    let expected: Vec<_> = (200..205).map(|value| (value, 50)).collect();
+    let handle = cluster.handle(2).await;
+    let before = handle.meta();
+    holds(&handle, &topic, 4, &expected).await;
+    cluster.stop(2).await;
+    damage(cluster.config(2), &[202; 50]);
+    cluster.start(2).await;
+    let back = cluster.handle(2).await;
+    let node = back.node();
+    let replaced = |meta: &Meta| {
+        let anew = meta.groups().filter(|(group, placement)| {
+            let old = before.placement_of(*group).and_then(|before| before.replica_on(node));
+            old.is_some_and(|old| meta.is_retired(*group, old)) && placement.votes(node)
+        });
+        anew.count()
+    };
+    settled(&back, "another replica takes its place", |meta| replaced(meta) > 0).await;
+    assert_eq!(replaced(&back.meta()), 1, "one slot's replica was damaged");
+    holds(&back, &topic, 4, &expected).await;
+    // And it stays: what was damaged is not found again.
+    cluster.stop(2).await;
+    cluster.start(2).await;
+    holds(&cluster.handle(2).await, &topic, 4, &expected).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_peer_whose_metadata_is_damaged_says_what_to_do_and_deletes_nothing() {
+    let mut cluster = Cluster::founded(3).await;
+    create(&cluster.handle(0).await, "a-name-to-be-found", 1).await;
+    let known = cluster.handle(2).await;
+    let known = known.meta_where(|meta| meta.topic_count() == 1);
+    tokio::time::timeout(PATIENCE, known).await.unwrap().unwrap();
+    cluster.stop(2).await;
+    damage(cluster.config(2), b"a-name-to-be-found");
+    let segments = || {
+        let log = std::fs::read_dir(cluster.config(2).data_dir.join("log")).unwrap();
+        log.map(|entry| entry.unwrap().file_name()).collect::<BTreeSet<_>>()
+    };
+    let before = segments();
+    for _ in 0..2 {
+        let error = Node::start(cluster.config(2).clone()).await.unwrap_err();
+        assert!(error.to_string().contains("empty its data directory"), "{error}");
+    }
+    assert!(segments().is_superset(&before));
 }

@@ -39,11 +39,29 @@ pub enum LocalCommand {
         #[arg(long)]
         kill: bool,
     },
-    /// Start one peer again and wait until it is ready
+    /// Start one peer again and wait until it is ready; one whose data is gone is filled from the others
     Start {
         /// The peer, by its label (101) or its number (5)
         #[arg(value_name = "PEER")]
         peer: String,
+        /// Where the hypercube is
+        #[command(flatten)]
+        place: Place,
+    },
+    /// Let peers join, one after the other; a run that was cut short is gone on with
+    Add {
+        /// How many
+        #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=63))]
+        count: u16,
+        /// Where the hypercube is
+        #[command(flatten)]
+        place: Place,
+    },
+    /// Let the peers at the highest vertices leave, one after the other, and remove their data
+    Remove {
+        /// How many
+        #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=63))]
+        count: u16,
         /// Where the hypercube is
         #[command(flatten)]
         place: Place,
@@ -114,7 +132,8 @@ fn parse_slots(text: &str) -> Result<u16, String> {
     }
 }
 
-fn parse_replication(text: &str) -> Result<u8, String> {
+/// R.
+pub fn parse_replication(text: &str) -> Result<u8, String> {
     match text.parse::<u8>() {
         Ok(replication @ (1 | 3 | 5 | 7)) => Ok(replication),
         _ => Err("replication is 1, 3, 5 or 7".into()),

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use hcube_api::admin::{Bootstrap, Bootstrapped, Identity};
-use hcube_client::Client;
+use hcube_client::{Client, Url};
+
+use crate::admin::{self, Admins};
 
 /// Peers on this machine answer at once, or not at all.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -20,9 +22,7 @@ pub struct Admin {
 impl Admin {
     /// Shows the token in this file.
     pub fn new(token_file: &Path) -> anyhow::Result<Self> {
-        let token = std::fs::read_to_string(token_file)
-            .with_context(|| format!("cannot read {}", token_file.display()))?;
-        Ok(Self { token: token.trim().to_owned() })
+        Ok(Self { token: admin::token(token_file)? })
     }
 
     /// Who the peer is, by its administration port.
@@ -37,14 +37,24 @@ impl Admin {
         Ok(self.at(admin)?.bootstrap(bootstrap).await?)
     }
 
-    fn at(&self, admin: SocketAddr) -> anyhow::Result<hcube_client::Admin> {
-        Ok(hcube_client::Admin::new(format!("http://{admin}").parse()?, &self.token)?)
+    /// The administration of the hypercube through any of these peers.
+    pub fn any(&self, admins: impl IntoIterator<Item = SocketAddr>) -> anyhow::Result<Admins> {
+        let urls = admins.into_iter().map(url).collect::<anyhow::Result<Vec<_>>>()?;
+        Admins::new(urls, &self.token)
     }
+
+    fn at(&self, admin: SocketAddr) -> anyhow::Result<hcube_client::Admin> {
+        Ok(hcube_client::Admin::new(url(admin)?, &self.token)?)
+    }
+}
+
+fn url(address: SocketAddr) -> anyhow::Result<Url> {
+    Ok(format!("http://{address}").parse()?)
 }
 
 /// Whether the peer at this client address says that it is ready.
 pub async fn is_ready(client: SocketAddr) -> bool {
-    let Ok(url) = format!("http://{client}").parse() else { return false };
+    let Ok(url) = url(client) else { return false };
     // One attempt at this very peer: whoever waits for it asks again.
     let builder = Client::builder([url]).learns_members(false).request_timeout(PATIENCE);
     match builder.retry_timeout(Duration::ZERO).build() {

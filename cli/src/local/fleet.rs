@@ -1,6 +1,6 @@
 //! The peers of a local hypercube: started, founded, waited for, stopped.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, OpenOptions};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::os::unix::process::CommandExt as _;
@@ -15,16 +15,20 @@ use hcube_core::limits;
 use rustix::process::Signal;
 
 use super::admin::{self, Admin};
-use super::home::{Home, State};
-use super::ports::Ports;
+use super::home::{Change, Home, State};
+use super::ports::{Network, Ports};
 use super::process::Process;
+use crate::admin::Admins;
 
+mod enrolment;
 mod founding;
+mod members;
+
+pub use enrolment::Started;
+pub use members::{PACE, Step, Stepped, left};
 
 /// Bytes of a log segment: small, because a zero-filled 64 MiB for each of many peers would fill a laptop's disk.
 const SEGMENT_BYTES: u64 = 16 << 20;
-/// How long all peers may take until they are ready; opening 10 GiB takes under 10 s.
-const READY_PATIENCE: Duration = Duration::from_secs(90);
 /// How long a peer may take to end when asked to.
 const END_PATIENCE: Duration = Duration::from_secs(20);
 /// How often a state that is waited for is looked at.
@@ -60,6 +64,8 @@ pub struct Fleet {
     home: Home,
     state: State,
     lifetime: Lifetime,
+    network: Network,
+    stopped: BTreeSet<Vertex>,
     children: BTreeMap<Vertex, Child>,
 }
 
@@ -68,7 +74,7 @@ impl Fleet {
     pub async fn open(dir: &Path) -> anyhow::Result<Self> {
         let home = Home::open(dir).await?;
         let state = home.load()?.context("the hypercube has just been removed")?;
-        Ok(Self { home, state, lifetime: Lifetime::Detached, children: BTreeMap::new() })
+        Ok(Self::of(home, state, Lifetime::Detached))
     }
 
     /// The hypercube of a directory, a new one where it has none.
@@ -89,7 +95,29 @@ impl Fleet {
         };
         home.make_secrets()?;
         home.store(&state)?;
-        Ok(Self { home, state, lifetime, children: BTreeMap::new() })
+        Ok(Self::of(home, state, lifetime))
+    }
+
+    fn of(home: Home, state: State, lifetime: Lifetime) -> Self {
+        let (network, stopped, children) = (Network::Direct, BTreeSet::new(), BTreeMap::new());
+        Self { home, state, lifetime, network, stopped, children }
+    }
+
+    /// The same with somebody between its peers, who listens where they are announced.
+    pub fn proxied(self) -> Self {
+        Self { network: Network::Proxied, ..self }
+    }
+
+    /// Lets other commands work on the hypercube, while this one waits for something.
+    pub fn release(&mut self) {
+        self.home.release();
+    }
+
+    /// Takes the hypercube again, with what others have changed meanwhile.
+    pub async fn retake(&mut self) -> anyhow::Result<()> {
+        self.home.retake().await?;
+        self.state = self.home.load()?.context("the hypercube has just been removed")?;
+        Ok(())
     }
 
     /// Where it lies.
@@ -119,7 +147,7 @@ impl Fleet {
 
     /// A vertex's addresses.
     pub fn ports(&self, vertex: Vertex) -> Ports {
-        Ports::new(self.state.base_port, vertex)
+        Ports::new(self.state.base_port, vertex, self.network)
     }
 
     /// Where clients reach a vertex.
@@ -127,14 +155,35 @@ impl Fleet {
         format!("http://{}", self.ports(vertex).client)
     }
 
+    /// Where clients reach all vertices.
+    pub fn endpoints(&self) -> Vec<String> {
+        self.cube().vertices().map(|vertex| self.endpoint(vertex)).collect()
+    }
+
     /// Where a vertex keeps its log.
     pub fn log_file(&self, vertex: Vertex) -> std::path::PathBuf {
-        self.home.log_file(&self.label(vertex))
+        self.home.log_file(&self.state.file_name(vertex))
+    }
+
+    /// Where a vertex keeps its data.
+    pub fn data_dir(&self, vertex: Vertex) -> std::path::PathBuf {
+        self.home.data_dir(&self.state.file_name(vertex))
+    }
+
+    /// What is under way.
+    pub fn change(&self) -> Option<Change> {
+        self.state.change
+    }
+
+    /// The administration of the hypercube, through any peer that runs but this one.
+    pub fn admins(&self, but: Option<Vertex>) -> anyhow::Result<Admins> {
+        let others = self.answering().filter(|vertex| Some(*vertex) != but);
+        Admin::new(&self.home.token_file())?.any(others.map(|vertex| self.ports(vertex).admin))
     }
 
     /// The process of a vertex that runs.
     pub fn running(&self, vertex: Vertex) -> Option<&Process> {
-        self.state.peers[usize::from(vertex.0)].as_ref().filter(|process| process.is_running())
+        self.state.peers.get(usize::from(vertex.0))?.as_ref().filter(|process| process.is_running())
     }
 
     /// Whether a vertex is ready.
@@ -144,25 +193,52 @@ impl Fleet {
 
     /// Starts every peer that does not run, founds the hypercube if need be, waits until all are ready.
     /// What was started is stopped again where that fails.
-    pub async fn up(&mut self) -> anyhow::Result<()> {
+    pub async fn up(&mut self) -> anyhow::Result<Vec<Started>> {
         let missing: Vec<Vertex> =
             self.cube().vertices().filter(|vertex| self.running(*vertex).is_none()).collect();
         let raised = self.raise(&missing).await;
         if raised.is_err() {
             // The first error is the one to tell; what went wrong cleaning up after it follows from it.
-            let _ = self.end(&missing, Signal::TERM).await;
+            if self.retake().await.is_ok() {
+                let _ = self.end(&missing, Signal::TERM).await;
+            }
         }
         raised
     }
 
-    /// Starts one peer and waits until it is ready.
-    pub async fn start(&mut self, vertex: Vertex) -> anyhow::Result<()> {
-        if self.running(vertex).is_some() {
-            return Ok(());
+    /// Starts one peer where it does not run, and waits until it takes part. The directory is free meanwhile.
+    pub async fn start(&mut self, vertex: Vertex) -> anyhow::Result<Started> {
+        self.launch(vertex)?;
+        self.release();
+        self.take_part(vertex).await
+    }
+
+    /// Starts one peer where it does not run, and waits for nothing.
+    pub fn launch(&mut self, vertex: Vertex) -> anyhow::Result<()> {
+        if self.running(vertex).is_some() { Ok(()) } else { self.spawn_all(&[vertex]) }
+    }
+
+    /// Kills one peer and removes its data.
+    pub async fn wipe(&mut self, vertex: Vertex) -> anyhow::Result<()> {
+        self.end(&[vertex], Signal::KILL).await?;
+        self.home.remove_data(&self.state.file_name(vertex))
+    }
+
+    /// Sends a signal to a peer; whether it ran.
+    pub fn signal(&mut self, vertex: Vertex, signal: Signal) -> anyhow::Result<bool> {
+        if signal == Signal::STOP {
+            self.stopped.insert(vertex);
+        } else {
+            self.stopped.remove(&vertex);
         }
-        self.spawn_all(&[vertex])?;
-        self.identify(&Admin::new(&self.home.token_file())?, vertex).await?;
-        self.await_ready(&[vertex]).await
+        let Some(process) = self.running(vertex) else { return Ok(false) };
+        process.signal(signal).with_context(|| format!("cannot signal peer {}", self.label(vertex)))
+    }
+
+    /// The peers that run, and were not stopped by [`Fleet::signal`]: those that can be asked.
+    fn answering(&self) -> impl Iterator<Item = Vertex> {
+        let runs = |vertex: &Vertex| self.running(*vertex).is_some() && !self.stopped.contains(vertex);
+        self.cube().vertices().filter(runs)
     }
 
     /// Ends one peer; whether it ran.
@@ -194,11 +270,18 @@ impl Fleet {
         self.children.into_iter().map(|(vertex, child)| (cube.label(vertex), child)).collect()
     }
 
-    async fn raise(&mut self, missing: &[Vertex]) -> anyhow::Result<()> {
+    async fn raise(&mut self, missing: &[Vertex]) -> anyhow::Result<Vec<Started>> {
         self.spawn_all(missing)?;
-        self.found().await?;
-        let all: Vec<Vertex> = self.cube().vertices().collect();
-        self.await_ready(&all).await
+        if !self.state.founded {
+            self.found().await?;
+        }
+        self.release();
+        let mut all: Vec<Vertex> = self.cube().vertices().collect();
+        if self.state.change.is_some() {
+            // The last one comes or goes, and whoever carries that on waits for it.
+            all.pop();
+        }
+        self.all_take_part(&all).await
     }
 
     fn spawn_all(&mut self, vertices: &[Vertex]) -> anyhow::Result<()> {
@@ -207,6 +290,7 @@ impl Fleet {
         }
         for &vertex in vertices {
             let child = self.spawn(vertex)?;
+            self.stopped.remove(&vertex);
             let process = Process::of(child.id());
             self.state.peers[usize::from(vertex.0)] = process;
             self.children.insert(vertex, child);
@@ -217,20 +301,23 @@ impl Fleet {
     }
 
     fn spawn(&self, vertex: Vertex) -> anyhow::Result<Child> {
-        let (label, ports) = (self.label(vertex), self.ports(vertex));
-        let path = self.home.log_file(&label);
+        let ports = self.ports(vertex);
+        let path = self.log_file(vertex);
         let log = OpenOptions::new().create(true).append(true).mode(0o600).open(&path);
         let log = log.with_context(|| format!("cannot open {}", path.display()))?;
         let program = std::env::current_exe().context("cannot find the running program")?;
         let mut command = Command::new(&program);
         command.args(["node", "run"]);
-        command.arg("--data-dir").arg(self.home.data_dir(&label));
+        command.arg("--data-dir").arg(self.data_dir(vertex));
         command.arg("--client-listen").arg(ports.client.to_string());
-        command.arg("--peer-listen").arg(ports.peer.to_string());
+        command.arg("--peer-listen").arg(ports.peer_listen.to_string());
         command.arg("--admin-listen").arg(ports.admin.to_string());
         command.arg("--secret-file").arg(self.home.secret_file());
         command.arg("--token-file").arg(self.home.token_file());
         command.arg("--segment-bytes").arg(SEGMENT_BYTES.to_string());
+        if self.network == Network::Proxied {
+            command.arg("--peer-address").arg(ports.peer.to_string());
+        }
         command.stdout(log.try_clone()?).stderr(log);
         match self.lifetime {
             Lifetime::Detached => command.stdin(Stdio::null()),
@@ -245,19 +332,6 @@ impl Fleet {
         command.spawn().with_context(|| format!("cannot start {}", program.display()))
     }
 
-    async fn await_ready(&mut self, vertices: &[Vertex]) -> anyhow::Result<()> {
-        let deadline = Instant::now() + READY_PATIENCE;
-        for &vertex in vertices {
-            while !self.is_ready(vertex).await {
-                if Instant::now() >= deadline {
-                    bail!(self.failure(vertex, "is not ready"));
-                }
-                self.pause(vertex).await?;
-            }
-        }
-        Ok(())
-    }
-
     /// Waits a moment for a peer, which must still be there.
     async fn pause(&self, vertex: Vertex) -> anyhow::Result<()> {
         if self.running(vertex).is_none() {
@@ -268,7 +342,7 @@ impl Fleet {
     }
 
     /// What to say of a peer that failed: where its log is, and how that ends.
-    fn failure(&self, vertex: Vertex, what: &str) -> String {
+    pub fn failure(&self, vertex: Vertex, what: &str) -> String {
         let path = self.log_file(vertex);
         let log = fs::read(&path).unwrap_or_default();
         let log = String::from_utf8_lossy(&log);
@@ -323,7 +397,8 @@ fn agree(state: &State, wish: Wish) -> anyhow::Result<()> {
     for (name, wished, has) in settings {
         if let Some(wished) = wished.filter(|wished| *wished != has) {
             bail!(
-                "its --{name} is {has}, not {wished}; choose another --dir, or remove it by `hcube local clean`"
+                "its --{name} is {has}, not {wished}; choose another --dir, or remove it by `hcube local clean`{}",
+                if name == "peers" { ", or change it by `hcube local add` and `remove`" } else { "" }
             );
         }
     }
@@ -353,7 +428,7 @@ mod tests {
         };
         let fleet = open(Some(2)).await.unwrap();
         let id = fleet.cluster_id();
-        std::fs::create_dir(fleet.home.data_dir("1")).unwrap();
+        std::fs::create_dir(fleet.data_dir(Vertex(1))).unwrap();
         drop(fleet);
         let fleet = open(None).await.unwrap();
         assert_eq!((fleet.cluster_id(), fleet.cube().peers()), (id, 2));

@@ -13,9 +13,12 @@ use serde::{Deserialize, Serialize};
 
 use super::process::Process;
 use crate::exit::Coded;
+use crate::output;
 
-/// The format of the state file; a higher one is refused.
-const FORMAT: u32 = 1;
+/// The format of the state file; a higher one is refused. 1 knew neither `founders` nor `change`.
+const FORMAT: u32 = 2;
+/// How long a command waits for the directory before it says so.
+const LOCK_SILENCE: Duration = Duration::from_secs(2);
 /// How long a command waits for another one that works on the same directory.
 const LOCK_PATIENCE: Duration = Duration::from_secs(60);
 /// Bytes of a secret, before they are written in hexadecimal.
@@ -38,6 +41,30 @@ pub struct State {
     pub base_port: u16,
     /// The process of each vertex, none where it was stopped.
     pub peers: Vec<Option<Process>>,
+    /// Peers at the founding; what they have on disk keeps the labels that they had then.
+    #[serde(default)]
+    pub founders: u16,
+    /// What is under way; noted before anything of it is done.
+    #[serde(default)]
+    pub change: Option<Change>,
+}
+
+/// A change of the number of peers, one peer at a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Change {
+    /// Peers join.
+    Grow {
+        /// Until there are so many.
+        to: u16,
+        /// Whether the last one that is counted has not settled yet.
+        joining: bool,
+    },
+    /// The highest vertices leave.
+    Shrink {
+        /// Until there are so many.
+        to: u16,
+    },
 }
 
 impl State {
@@ -51,7 +78,17 @@ impl State {
             replication,
             base_port,
             peers: vec![None; peers.into()],
+            founders: peers,
+            change: None,
         }
+    }
+
+    /// What files of the vertex are called: by the label that it had when it came, for labels grow longer and shorter
+    /// with the hypercube. Founders have labels of one length, later ones have no digit to spare, so no two are equal.
+    pub fn file_name(&self, vertex: Vertex) -> String {
+        let founding = Cube::new(self.founders).ok().filter(|cube| cube.contains(vertex));
+        let label = founding.map_or_else(|| format!("{:b}", vertex.0), |cube| cube.label(vertex));
+        format!("peer-{label}")
     }
 
     /// The arithmetic of its labels.
@@ -80,8 +117,8 @@ impl State {
 #[derive(Debug)]
 pub struct Home {
     dir: PathBuf,
-    // Dropping the file gives the lock back.
-    _lock: File,
+    /// Dropping the file gives the lock back; none while it is given back.
+    lock: Option<File>,
 }
 
 impl Home {
@@ -105,22 +142,26 @@ impl Home {
 
     async fn take(dir: &Path) -> anyhow::Result<Self> {
         let dir = fs::canonicalize(dir).with_context(|| format!("cannot use {}", dir.display()))?;
-        let path = dir.join("lock");
-        let lock = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path);
-        let lock = lock.with_context(|| format!("cannot open {}", path.display()))?;
-        let deadline = Instant::now() + LOCK_PATIENCE;
-        loop {
-            match lock.try_lock() {
-                Ok(()) => return Ok(Self { dir, _lock: lock }),
-                Err(TryLockError::WouldBlock) if Instant::now() < deadline => {
-                    tokio::time::sleep(Duration::from_millis(50)).await;
-                }
-                Err(TryLockError::WouldBlock) => bail!("another hcube command works on {}", dir.display()),
-                Err(TryLockError::Error(error)) => {
-                    return Err(error).with_context(|| format!("cannot lock {}", path.display()));
-                }
-            }
+        let lock = Some(lock(&dir, "lock", "works on").await?);
+        Ok(Self { dir, lock })
+    }
+
+    /// Lets other commands work on the directory, while this one waits for something.
+    pub fn release(&mut self) {
+        self.lock = None;
+    }
+
+    /// Takes the directory again.
+    pub async fn retake(&mut self) -> anyhow::Result<()> {
+        if self.lock.is_none() {
+            self.lock = Some(lock(&self.dir, "lock", "works on").await?);
         }
+        Ok(())
+    }
+
+    /// Keeps other commands from changing the number of peers, as long as the file is held.
+    pub async fn lock_members(dir: &Path) -> anyhow::Result<File> {
+        lock(dir, "members.lock", "changes the peers of").await
     }
 
     /// The directory itself.
@@ -138,14 +179,25 @@ impl Home {
         self.dir.join("admin.token")
     }
 
-    /// The data of the peer with this label.
-    pub fn data_dir(&self, label: &str) -> PathBuf {
-        self.dir.join(format!("peer-{label}"))
+    /// The data of the peer whose files have this name.
+    pub fn data_dir(&self, name: &str) -> PathBuf {
+        self.dir.join(name)
     }
 
-    /// What the peer with this label has to say.
-    pub fn log_file(&self, label: &str) -> PathBuf {
-        self.dir.join(format!("peer-{label}.log"))
+    /// What the peer whose files have this name has to say.
+    pub fn log_file(&self, name: &str) -> PathBuf {
+        self.dir.join(format!("{name}.log"))
+    }
+
+    /// Removes the data of the peer whose files have this name.
+    pub fn remove_data(&self, name: &str) -> anyhow::Result<()> {
+        gone(fs::remove_dir_all(self.data_dir(name)), &self.data_dir(name))
+    }
+
+    /// Removes data and log of the peer whose files have this name.
+    pub fn remove_files(&self, name: &str) -> anyhow::Result<()> {
+        self.remove_data(name)?;
+        gone(fs::remove_file(self.log_file(name)), &self.log_file(name))
     }
 
     /// The state, none where the directory holds no hypercube yet.
@@ -158,21 +210,25 @@ impl Home {
         };
         let format =
             serde_json::from_slice::<serde_json::Value>(&text).ok().and_then(|json| json["format"].as_u64());
-        if let Some(format) = format.filter(|format| *format != u64::from(FORMAT)) {
+        if let Some(format) = format.filter(|format| !(1..=u64::from(FORMAT)).contains(format)) {
             bail!("{} has format {format}; this hcube knows {FORMAT}", path.display());
         }
-        let state: State =
+        let mut state: State =
             serde_json::from_slice(&text).with_context(|| format!("{} is damaged", path.display()))?;
         if !(1..=64).contains(&state.peers.len()) {
             bail!("{} is damaged: it names {} peers", path.display(), state.peers.len());
+        }
+        if state.format < FORMAT {
+            // Until now a hypercube had the peers that it was founded with.
+            state.founders = u16::try_from(state.peers.len()).expect("checked above");
+            state.format = FORMAT;
         }
         Ok(Some(state))
     }
 
     /// Whether any peer has begun to write.
     pub fn has_data(&self, state: &State) -> bool {
-        let cube = state.cube();
-        cube.vertices().any(|vertex| self.data_dir(&cube.label(vertex)).exists())
+        state.cube().vertices().any(|vertex| self.data_dir(&state.file_name(vertex)).exists())
     }
 
     /// Puts the state in place of the one before, whole or not at all.
@@ -201,26 +257,55 @@ impl Home {
 
     /// Removes everything that `hcube` put here, and the directory when nothing else is left in it.
     pub fn clean(self, state: &State) -> anyhow::Result<()> {
-        let cube = state.cube();
-        let gone = |result: std::io::Result<()>, path: &Path| match result {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                Err(error).with_context(|| format!("cannot remove {}", path.display()))
-            }
-            _ => Ok(()),
-        };
-        for label in cube.vertices().map(|vertex| cube.label(vertex)) {
-            gone(fs::remove_dir_all(self.data_dir(&label)), &self.data_dir(&label))?;
-            gone(fs::remove_file(self.log_file(&label)), &self.log_file(&label))?;
+        for vertex in state.cube().vertices() {
+            self.remove_files(&state.file_name(vertex))?;
         }
         // The state last: while it is there, a clean that was cut short can be repeated.
-        for path in
-            [self.secret_file(), self.token_file(), self.dir.join("state.json"), self.dir.join("lock")]
-        {
+        for name in ["cluster.secret", "admin.token", "state.json", "members.lock", "lock"] {
+            let path = self.dir.join(name);
             gone(fs::remove_file(&path), &path)?;
         }
         // Somebody else's files may be left, which are not ours to remove.
         let _ = fs::remove_dir(&self.dir);
         Ok(())
+    }
+}
+
+/// Takes the lock of this name, and says when that takes a while.
+async fn lock(dir: &Path, name: &str, does: &str) -> anyhow::Result<File> {
+    let path = dir.join(name);
+    let file = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path);
+    let file = file.with_context(|| format!("cannot open {}", path.display()))?;
+    let begun = Instant::now();
+    let mut is_said = false;
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(TryLockError::WouldBlock) if begun.elapsed() < LOCK_PATIENCE => {
+                if begun.elapsed() >= LOCK_SILENCE && !is_said {
+                    is_said = true;
+                    output::complain(format_args!(
+                        "another hcube command {does} {}; waiting for it",
+                        dir.display()
+                    ));
+                }
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+            Err(TryLockError::WouldBlock) => bail!("another hcube command {does} {}", dir.display()),
+            Err(TryLockError::Error(error)) => {
+                return Err(error).with_context(|| format!("cannot lock {}", path.display()));
+            }
+        }
+    }
+}
+
+/// A removal is fine where there was nothing.
+fn gone(result: std::io::Result<()>, path: &Path) -> anyhow::Result<()> {
+    match result {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("cannot remove {}", path.display()))
+        }
+        _ => Ok(()),
     }
 }
 
@@ -263,9 +348,9 @@ mod tests {
         let dir = temporary();
         let home = Home::create(dir.path()).await.unwrap();
         let mut state = State::new(2, 64, 3, 8000);
-        state.format = 2;
+        state.format = FORMAT + 1;
         home.store(&state).unwrap();
-        assert!(home.load().unwrap_err().to_string().contains("format 2"));
+        assert!(home.load().unwrap_err().to_string().contains("format 3"));
         fs::write(home.dir().join("state.json"), "{").unwrap();
         assert!(home.load().unwrap_err().to_string().contains("damaged"));
         home.store(&State { format: FORMAT, peers: vec![], ..state }).unwrap();
@@ -297,13 +382,51 @@ mod tests {
         let state = State::new(2, 64, 3, 8000);
         home.store(&state).unwrap();
         home.make_secrets().unwrap();
-        fs::create_dir(home.data_dir("1")).unwrap();
+        fs::create_dir(home.data_dir("peer-1")).unwrap();
         let foreign = home.dir().join("notes");
         fs::write(&foreign, "mine").unwrap();
         home.clean(&state).unwrap();
         let left: Vec<_> = fs::read_dir(dir.path().join("a")).unwrap().map(|e| e.unwrap().path()).collect();
         assert_eq!(left.len(), 1, "{left:?}");
         assert!(foreign.exists());
+    }
+
+    #[tokio::test]
+    async fn a_state_of_before_peers_could_join_is_understood() {
+        let dir = temporary();
+        let home = Home::create(dir.path()).await.unwrap();
+        let old = r#"{"format":1,"cluster_id":"00000000000000000000000000000001","founded":true,"slots":64,
+            "replication":3,"base_port":8000,"peers":[null,null,null]}"#;
+        fs::write(home.dir().join("state.json"), old).unwrap();
+        let state = home.load().unwrap().unwrap();
+        assert_eq!((state.founders, state.change), (3, None));
+        assert_eq!(state.file_name(Vertex(1)), "peer-01");
+    }
+
+    #[test]
+    fn files_keep_their_names_while_labels_change() {
+        for founders in 1..9u16 {
+            let mut state = State::new(founders, 64, 3, 8000);
+            let before: Vec<String> = state.cube().vertices().map(|vertex| state.file_name(vertex)).collect();
+            state.peers.resize(40, None);
+            let names: Vec<String> = state.cube().vertices().map(|vertex| state.file_name(vertex)).collect();
+            assert_eq!(names[..before.len()], before);
+            let distinct: std::collections::BTreeSet<&String> = names.iter().collect();
+            assert_eq!(distinct.len(), 40, "{names:?}");
+        }
+        assert_eq!(State::new(8, 64, 3, 8000).file_name(Vertex(2)), "peer-010");
+    }
+
+    #[tokio::test]
+    async fn a_directory_can_be_given_back_for_a_while() {
+        let dir = temporary();
+        let mut first = Home::create(dir.path()).await.unwrap();
+        first.release();
+        let second = Home::create(dir.path()).await.unwrap();
+        drop(second);
+        first.retake().await.unwrap();
+        let third = tokio::time::timeout(Duration::from_millis(150), Home::create(dir.path())).await;
+        assert!(third.is_err(), "it is held again");
     }
 
     #[tokio::test]

@@ -1,5 +1,7 @@
 //! Bodies of the administration port.
 
+mod members;
+
 use hcube_core::ids::{ClusterId, Incarnation, NodeId, Vertex};
 use hcube_core::limits;
 use hcube_core::meta;
@@ -8,6 +10,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::Problem;
 use crate::json::UuidSchema;
+
+pub use members::{
+    AddMember, LostMember, MemberStatus, Members, OfCluster, PatchCluster, ReadReplicas, Removed,
+    SetReadReplicas, cluster_query,
+};
 
 /// Body of `POST /v1/bootstrap`, sent to exactly one peer. Repeating it changes nothing.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -55,9 +62,6 @@ fn replication_default() -> u8 {
     limits::REPLICATION_DEFAULT
 }
 
-/// Bytes of an address or a zone; a DNS name has at most 253.
-const TEXT_BYTES_MAX: usize = 300;
-
 impl Bootstrap {
     /// Checks what can be known before anybody is asked.
     ///
@@ -72,9 +76,7 @@ impl Bootstrap {
                 self.slots
             ));
         }
-        if ![1, 3, 5, 7].contains(&self.replication) {
-            return refuse(format!("replication is 1, 3, 5 or 7, not {}", self.replication));
-        }
+        check_replication(self.replication)?;
         if self.founders.is_empty() || self.founders.len() > usize::from(limits::PEERS_MAX) {
             return refuse(format!(
                 "there are 1 to {} founders, not {}",
@@ -98,20 +100,32 @@ impl Bootstrap {
 
 impl Founder {
     fn check(&self) -> Result<(), Problem> {
-        for (field, address) in
-            [("peer_address", &self.peer_address), ("client_address", &self.client_address)]
-        {
-            let parts = address.rsplit_once(':');
-            let port = parts.and_then(|(_, port)| crate::headers::decimal::<u16>(port));
-            let named = parts.is_some_and(|(host, _)| !host.is_empty()) && address.len() <= TEXT_BYTES_MAX;
-            if !named || port.is_none_or(|port| port == 0) {
-                return Err(Problem::invalid(format!("{field} of vertex {} is not host:port", self.vertex)));
-            }
+        check_place(self.vertex, &self.peer_address, &self.client_address, &self.zone)
+    }
+}
+
+/// Checks where a peer is said to be.
+fn check_place(vertex: Vertex, peer_address: &str, client_address: &str, zone: &str) -> Result<(), Problem> {
+    for (field, address) in [("peer_address", peer_address), ("client_address", client_address)] {
+        let parts = address.rsplit_once(':');
+        let port = parts.and_then(|(_, port)| crate::headers::decimal::<u16>(port));
+        let named = parts.is_some_and(|(host, _)| !host.is_empty());
+        if !named || address.len() > limits::ADDRESS_BYTES_MAX || port.is_none_or(|port| port == 0) {
+            return Err(Problem::invalid(format!("{field} of vertex {vertex} is not host:port")));
         }
-        if self.zone.len() > TEXT_BYTES_MAX {
-            return Err(Problem::invalid(format!("the zone of vertex {} is too long", self.vertex)));
-        }
+    }
+    if zone.len() > limits::ADDRESS_BYTES_MAX {
+        return Err(Problem::invalid(format!("the zone of vertex {vertex} is too long")));
+    }
+    Ok(())
+}
+
+/// Checks R.
+pub(crate) fn check_replication(replication: u8) -> Result<(), Problem> {
+    if [1, 3, 5, 7].contains(&replication) {
         Ok(())
+    } else {
+        Err(Problem::invalid(format!("replication is 1, 3, 5 or 7, not {replication}")))
     }
 }
 

@@ -8,6 +8,10 @@ use serde::{Deserialize, Serialize};
 use crate::json::{NameSchema, UuidSchema};
 use crate::label::Label;
 
+mod plan;
+
+pub use plan::{Plan, PlanQuery, PlannedMove};
+
 /// Answer to `GET /v1/cluster`: the hypercube as the peer that answers sees it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Cluster {
@@ -34,6 +38,42 @@ pub struct Cluster {
     pub metadata: Group,
     /// The slots in order, S of them.
     pub slots: Vec<SlotPlacement>,
+    /// How far the hypercube is from where it should be.
+    #[serde(default)]
+    pub rebalance: Rebalance,
+    /// What was given up for good.
+    #[serde(default)]
+    pub losses: Vec<Loss>,
+}
+
+/// How far the hypercube is from where it should be. It is there when nothing is moving, waiting or under-replicated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+pub struct Rebalance {
+    /// The epoch that this is about: after a change, an answer of an earlier epoch tells nothing.
+    #[serde(default)]
+    pub epoch: u64,
+    /// Whether slots stay where they are, whatever is wished.
+    pub paused: bool,
+    /// Slots whose replicas are under way.
+    pub moving: u32,
+    /// Slots that still have to move.
+    pub waiting: u32,
+    /// Slots with fewer replicas than they should have, those on lost disks not counted.
+    pub under_replicated: u32,
+}
+
+/// Something that was given up for good, by somebody's decision.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Loss {
+    /// The slot whose majority was lost.
+    #[schemars(with = "u16")]
+    pub slot: Slot,
+    /// The epoch in which it was given up.
+    pub epoch: u64,
+    /// The node whose replica went on alone; null where nothing was left and the slot began anew, empty.
+    #[serde(default)]
+    #[schemars(with = "Option<u64>")]
+    pub survivor: Option<NodeId>,
 }
 
 /// What the answering peer knows of another.
@@ -46,9 +86,9 @@ pub enum MemberState {
     Down,
     /// The answering peer keeps no link to it, so it cannot tell.
     Unknown,
-    /// It takes over replicas and does not count yet.
+    /// It takes over its first replicas, none of which is in place yet.
     Joining,
-    /// It gives its replicas away.
+    /// It is being drained: it gives its replicas away.
     Leaving,
 }
 
@@ -80,6 +120,17 @@ pub struct Group {
     pub replicas: Vec<Label>,
 }
 
+/// Whether a slot's replicas are where they are meant to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum SlotState {
+    /// They are.
+    #[default]
+    Settled,
+    /// Some are on their way.
+    Moving,
+}
+
 /// One slot and where it lives.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct SlotPlacement {
@@ -88,8 +139,20 @@ pub struct SlotPlacement {
     pub slot: Slot,
     /// Where its leader is; null while none is known.
     pub leader: Option<Label>,
-    /// Where its replicas are.
+    /// Where its replicas are meant to be, those that only read included.
     pub replicas: Vec<Label>,
+    /// Whether its replicas are where they are meant to be.
+    #[serde(default)]
+    pub state: SlotState,
+    /// Those of `replicas` that do not count yet, as far as the answering peer knows, which has to hold the slot.
+    #[serde(default)]
+    pub arriving: Vec<Label>,
+    /// Where replicas are that are to go.
+    #[serde(default)]
+    pub leaving: Vec<Label>,
+    /// Those of `replicas` that only read.
+    #[serde(default)]
+    pub readers: Vec<Label>,
 }
 
 /// Answer to `GET /v1/cluster/route/{topic}`: the way of a publish from the peer that answers to the leader.
@@ -138,6 +201,16 @@ mod tests {
             r#"{"topic":"t","partition":0,"slot":9,"home":"001","leader":null,"replicas":["001"],"path":[]}"#;
         let route: Route = serde_json::from_str(text).unwrap();
         assert_eq!(serde_json::to_string(&route).unwrap(), text);
+    }
+
+    #[test]
+    fn a_slot_looks_as_documented() {
+        let text = r#"{"slot":9,"leader":"01","replicas":["01","10","11"],"state":"moving","arriving":["11"],"leaving":["00"],"readers":["10"]}"#;
+        let slot: SlotPlacement = serde_json::from_str(text).unwrap();
+        assert_eq!(serde_json::to_string(&slot).unwrap(), text);
+        let settled: SlotPlacement =
+            serde_json::from_str(r#"{"slot":9,"leader":null,"replicas":["01"]}"#).unwrap();
+        assert_eq!((settled.state, settled.arriving.len()), (SlotState::Settled, 0));
     }
 
     #[test]

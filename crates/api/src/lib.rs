@@ -15,6 +15,7 @@ pub mod messages;
 pub mod openapi;
 pub mod paths;
 pub mod percent;
+mod query;
 pub mod topics;
 
 pub use error::{Code, Problem};

@@ -1,5 +1,6 @@
 //! Every path of the client and administration ports: templates for servers, builders for clients.
 
+use hcube_core::ids::{ClusterId, NodeId};
 use hcube_core::topic::Name;
 
 /// List of topics.
@@ -14,8 +15,10 @@ pub const PUBLISHERS: &str = "/v1/publishers";
 pub const SUBSCRIBERS: &str = "/v1/subscribers";
 /// A subscriber's durable cursor in one topic.
 pub const CURSOR: &str = "/v1/subscribers/{subscriber}/cursors/{topic}";
-/// Members, slots and edges of the hypercube.
+/// Members, slots and edges of the hypercube. On the administration port, what it is meant to be.
 pub const CLUSTER: &str = "/v1/cluster";
+/// What would move if the hypercube had other peers or replicas.
+pub const PLAN: &str = "/v1/cluster/plan";
 /// The path that a request for a topic takes.
 pub const ROUTE: &str = "/v1/cluster/route/{topic}";
 /// Liveness; depends on no other peer.
@@ -30,6 +33,16 @@ pub const OPENAPI: &str = "/openapi.json";
 pub const BOOTSTRAP: &str = "/v1/bootstrap";
 /// Administration port: who this peer is.
 pub const IDENTITY: &str = "/v1/identity";
+/// Administration port: the members.
+pub const MEMBERS: &str = "/v1/members";
+/// Administration port: one member.
+pub const MEMBER: &str = "/v1/members/{node_id}";
+/// Administration port: a member is to leave.
+pub const DRAIN: &str = "/v1/members/{node_id}/drain";
+/// Administration port: a member stays after all.
+pub const CANCEL_DRAIN: &str = "/v1/members/{node_id}/cancel-drain";
+/// Administration port: a topic's replicas that only read.
+pub const READ_REPLICAS: &str = "/v1/topics/{topic}/read-replicas";
 
 // A valid name consists of characters that stand for themselves in a path, so nothing is escaped below.
 
@@ -55,6 +68,30 @@ pub fn cursor(subscriber: &Name, topic: &Name) -> String {
 #[must_use]
 pub fn route(topic: &Name, partition: u16) -> String {
     format!("{CLUSTER}/route/{topic}?partition={partition}")
+}
+
+/// Path of a member, with the hypercube that it is meant to be removed from.
+#[must_use]
+pub fn member(node: NodeId, cluster: ClusterId) -> String {
+    format!("{MEMBERS}/{node}?cluster_id={cluster}")
+}
+
+/// Path of the drain of a member.
+#[must_use]
+pub fn drain(node: NodeId) -> String {
+    format!("{MEMBERS}/{node}/drain")
+}
+
+/// Path of the end of a drain.
+#[must_use]
+pub fn cancel_drain(node: NodeId) -> String {
+    format!("{MEMBERS}/{node}/cancel-drain")
+}
+
+/// Path of a topic's replicas that only read.
+#[must_use]
+pub fn read_replicas(topic: &Name) -> String {
+    format!("{TOPICS}/{topic}/read-replicas")
 }
 
 /// The parameters of a path that fits a template, still percent-encoded, in the template's order.
@@ -84,6 +121,13 @@ mod tests {
         assert_eq!(fit(MESSAGES, &messages(&a)), Some(vec!["a.b"]));
         assert_eq!(fit(CURSOR, &cursor(&a, &b)), Some(vec!["a.b", "c-d"]));
         assert_eq!(route(&a, 3), "/v1/cluster/route/a.b?partition=3");
+        assert_eq!(fit(READ_REPLICAS, &read_replicas(&a)), Some(vec!["a.b"]));
+        assert_eq!(fit(DRAIN, &drain(NodeId(7))), Some(vec!["7"]));
+        assert_eq!(fit(CANCEL_DRAIN, &cancel_drain(NodeId(7))), Some(vec!["7"]));
+        let member = member(NodeId(7), ClusterId(1));
+        let (path, query) = member.split_once('?').unwrap();
+        assert_eq!(fit(MEMBER, path), Some(vec!["7"]));
+        assert_eq!(crate::admin::cluster_query(Some(query)), Ok(ClusterId(1)));
     }
 
     #[test]

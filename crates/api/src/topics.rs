@@ -146,6 +146,9 @@ pub struct Topic {
     pub id: TopicId,
     /// How long messages are kept.
     pub retention: Retention,
+    /// Replicas that only read which each of its slots is meant to have, where there are peers for them.
+    #[serde(default)]
+    pub read_replicas: u8,
     /// The partitions in order.
     pub partitions: Vec<Partition>,
 }
@@ -181,6 +184,14 @@ pub struct Replica {
     /// Whether it holds everything committed, as far as the leader knows; null while nobody knows.
     #[serde(default)]
     pub in_sync: Option<bool>,
+    /// Whether it votes. One that does not only reads, or is still arriving.
+    #[serde(default = "yes")]
+    pub votes: bool,
+}
+
+/// Replicas of versions that had no others.
+fn yes() -> bool {
+    true
 }
 
 /// Answer to `GET /v1/topics`.

@@ -16,6 +16,7 @@ pub mod storage;
 use bytes::Bytes;
 use hcube_consensus::{Fetch, Write};
 use hcube_core::ids::{GroupId, NodeId};
+use hcube_core::meta::mover::Limits;
 use hcube_log::{Position, SortedFileId, SortedFileMeta};
 
 pub use command::PartitionId;
@@ -44,6 +45,12 @@ pub struct Config {
     pub pull_bytes_max: u32,
     /// Bytes that the log takes as the state of a group; a group with more is not compacted.
     pub base_bytes_max: usize,
+    /// How much may move between peers at the same time.
+    pub moves: Limits,
+    /// Ticks between looks at what is to move.
+    pub mover_ticks: u64,
+    /// Bytes of snapshots' files asked for in a tick: what catching up may take of network and disk.
+    pub staging_bytes_per_tick: u64,
 }
 
 impl Default for Config {
@@ -57,6 +64,9 @@ impl Default for Config {
             file_part_bytes: 256 << 10,
             pull_bytes_max: 8 << 20,
             base_bytes_max: 15 << 20,
+            moves: Limits::default(),
+            mover_ticks: 2,
+            staging_bytes_per_tick: 8 << 20,
         }
     }
 }
@@ -105,6 +115,8 @@ pub enum Event {
     },
     /// The client is gone; nothing needs an answer any more.
     Cancel(RequestId),
+    /// The process is about to end: others are to lead what this peer leads.
+    HandOff,
     /// A write is done: durable, if it asked for that. Reported in order.
     Written {
         /// [`Write::number`].

@@ -3,10 +3,14 @@
 mod apply;
 mod call;
 mod compaction;
+mod conf_step;
 mod forward;
 mod lead;
+mod membership;
 mod read;
 mod replica;
+mod restart;
+mod slow;
 mod staging;
 mod status;
 mod upkeep;
@@ -14,19 +18,16 @@ mod upkeep;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use bytes::Bytes;
 use hcube_consensus::{Groups, Outgoing, Ready, Rng};
 use hcube_core::ids::{GroupId, NodeId, Vertex};
-use hcube_core::meta::{Command as MetaCommand, Meta};
-use hcube_log::{Position, Recovery};
+use hcube_core::meta::{Change, Meta};
 
-use crate::command::{Command, PartitionId};
-use crate::slot::Slot;
-use crate::start::{self, StartError};
+use crate::command::PartitionId;
 use crate::{Action, Config, Event, Frame, Now, RequestId};
 
 use call::{Call, CallId, Calls, Origin};
 use compaction::Compacting;
+use membership::Membership;
 use replica::{Leading, SlotReplica};
 use staging::Staging;
 pub use status::Status;
@@ -55,6 +56,15 @@ pub struct Peer {
     links: BTreeSet<NodeId>,
     compacting: Compacting,
     staging: BTreeMap<GroupId, Staging>,
+    /// Bytes of snapshots' files that may still be asked for in this tick.
+    staging_room_bytes: u64,
+    membership: Membership,
+    /// What was last reported to the metadata's leader about a group, and at which tick.
+    reported: BTreeMap<GroupId, (Change, u64)>,
+    /// Groups whose configuration has changed since the last look.
+    conf_changed: BTreeSet<GroupId>,
+    /// Lives of replicas so far, see [`SlotReplica::life`].
+    lives: u64,
     disk_full: bool,
     /// `wall - mono` when the peer began, to notice a clock that jumps.
     clock_offset_ms: i128,
@@ -71,71 +81,6 @@ struct Commit {
 }
 
 impl Peer {
-    /// Takes up what a log holds. `read` gives an entry's data; `seed` makes elections and names.
-    ///
-    /// # Errors
-    /// When the log is damaged, or is not one of a member: nothing has been done then.
-    pub fn start(
-        config: Config,
-        node: NodeId,
-        recovery: &Recovery,
-        read: impl Fn(Position) -> std::io::Result<Bytes>,
-        now: Now,
-        seed: u64,
-    ) -> Result<Self, StartError> {
-        start::check_damage(recovery)?;
-        let mut rng = Rng::new(seed);
-        let mut groups = Groups::new(config.consensus.clone(), rng.next_u64());
-        let meta = restore_metadata(recovery, &read)?;
-        let vertex = meta.members.get(&node).ok_or(StartError::NotMember)?.vertex;
-        check_replicas(&meta, node, recovery)?;
-        let mut slots = BTreeMap::new();
-        for (&group, recovered) in &recovery.groups {
-            let Some(placement) = meta.placement_of(group) else { continue };
-            let replay = start::replay(group, recovered, &read)?;
-            let applied = recovered.base.index + replay.committed.len() as u64;
-            if group != GroupId::META {
-                let mut slot = Slot::decode(&recovered.base.state)
-                    .map_err(|source| StartError::State { group, source })?;
-                for (index, _, data) in replay.committed {
-                    if !data.is_empty() {
-                        let command = Command::decode(data).map_err(|source| StartError::Entry {
-                            group,
-                            index,
-                            source,
-                        })?;
-                        slot.apply(index, &command);
-                    }
-                }
-                slots.insert(group, SlotReplica::new(recovered.replica, slot, &recovered.base.files));
-            }
-            groups.restore(group, recovered, applied, replay.tail, placement);
-        }
-        Ok(Self {
-            config,
-            node,
-            vertex,
-            now,
-            ticks: 0,
-            meta: Arc::new(meta),
-            metadata: Leading::default(),
-            slots,
-            groups,
-            calls: Calls::new(&mut rng),
-            commits: BTreeMap::new(),
-            confirmed: BTreeMap::new(),
-            polls: BTreeMap::new(),
-            hints: BTreeMap::new(),
-            links: BTreeSet::new(),
-            compacting: Compacting::default(),
-            staging: BTreeMap::new(),
-            disk_full: false,
-            clock_offset_ms: i128::from(now.wall_ms) - i128::from(now.mono_ms),
-            rng,
-            actions: Vec::new(),
-        })
-    }
-
     /// Takes one event and says what is to be done.
     pub fn handle(&mut self, now: Now, event: Event) -> Vec<Action> {
         self.now = now;
@@ -148,6 +93,7 @@ impl Peer {
             Event::LinkDown(node) => self.link_down(node),
             Event::Request { id, request, patience_ms } => self.request(id, request, patience_ms),
             Event::Cancel(id) => self.abandon(Origin::Client(id)),
+            Event::HandOff => self.hand_off(),
             Event::Written { number, positions } => {
                 let messages = self.groups.persisted(number, positions);
                 self.send_raft(messages);
@@ -165,7 +111,18 @@ impl Peer {
             Event::Staged { group, file, at, result } => self.staged(group, file, at, result),
         }
         self.pump();
+        self.arrange_replicas();
+        for group in std::mem::take(&mut self.conf_changed) {
+            self.step_configuration(group);
+        }
+        self.pump();
         std::mem::take(&mut self.actions)
+    }
+
+    /// A number that no replica's life had before.
+    fn next_life(&mut self) -> u64 {
+        self.lives += 1;
+        self.lives
     }
 
     /// Carries out what the groups want, until they want nothing more.
@@ -214,6 +171,11 @@ impl Peer {
     }
 
     fn raft_message(&mut self, from: NodeId, envelope: hcube_consensus::Envelope) {
+        let ticks = self.ticks;
+        let leader = self.groups.role(envelope.group).and_then(|role| role.leader);
+        if let Some(replica) = self.slots.get_mut(&envelope.group).filter(|_| leader == Some(from)) {
+            replica.heard_tick = ticks;
+        }
         if envelope.snapshot().is_some() {
             self.snapshot_offered(from, envelope);
         } else {
@@ -237,37 +199,4 @@ impl Peer {
         let call = Call::local(id, request, deadline_ms, self.vertex);
         self.begin(call);
     }
-}
-
-/// Every replica that placement puts on this node must be in its log: one that is missing would be a disk that
-/// forgot, and must not vote again as if it had not.
-fn check_replicas(meta: &Meta, node: NodeId, recovery: &Recovery) -> Result<(), StartError> {
-    for (group, placement) in meta.groups() {
-        let Some(replica) = placement.replica_on(node) else { continue };
-        let found = recovery.groups.get(&group).map(|recovered| recovered.replica);
-        if found != Some(replica) {
-            return Err(StartError::Replica { group, replica, found });
-        }
-    }
-    Ok(())
-}
-
-/// The metadata as the log has it.
-fn restore_metadata(
-    recovery: &Recovery,
-    read: &impl Fn(Position) -> std::io::Result<Bytes>,
-) -> Result<Meta, StartError> {
-    let group = GroupId::META;
-    let recovered = recovery.groups.get(&group).ok_or(StartError::NoMetadata)?;
-    let mut meta =
-        Meta::decode(recovered.base.state.clone()).map_err(|source| StartError::State { group, source })?;
-    for (index, _, data) in start::replay(group, recovered, read)?.committed {
-        if !data.is_empty() {
-            let command =
-                MetaCommand::decode(data).map_err(|source| StartError::Entry { group, index, source })?;
-            // Refused commands are in the log too; they change nothing, now as then.
-            let _refused = meta.apply(command);
-        }
-    }
-    Ok(meta)
 }

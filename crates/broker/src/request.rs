@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use hcube_core::ids::{GroupId, NodeId, ProducerId, TopicId, Vertex};
-use hcube_core::meta::{Meta, Topic};
+use hcube_core::ids::{GroupId, NodeId, ProducerId, Slot, TopicId, Vertex};
+use hcube_core::meta::{Change, ChangeRefusal, Changed, Meta, Topic};
 use hcube_core::topic::{Name, Retention, slot_of, slot_of_client};
 use hcube_log::SortedFileId;
 use serde::{Deserialize, Serialize};
@@ -151,6 +151,13 @@ pub enum Request {
         /// So many bytes at most.
         length: u32,
     },
+    /// Changes members or placement.
+    Change(Change),
+    /// Asks a node how its replicas of slots stand.
+    NodeStatus {
+        /// Whom.
+        node: NodeId,
+    },
 }
 
 impl Request {
@@ -161,7 +168,9 @@ impl Request {
             Self::CreateTopic { .. }
             | Self::AlterTopic { .. }
             | Self::DeleteTopic { .. }
-            | Self::FindTopic { .. } => GroupId::META,
+            | Self::FindTopic { .. }
+            | Self::Change(_)
+            | Self::NodeStatus { .. } => GroupId::META,
             Self::Publish { topic, partition, .. }
             | Self::Pull(Pull { topic, partition, .. })
             | Self::Describe { topic, partition }
@@ -181,8 +190,13 @@ impl Request {
     pub fn repeats_harm(&self) -> bool {
         // A producer's batch is deduplicated, but the first answer may still come: only its publisher may
         // decide to send it again. Registering twice would take two epochs; a deletion that comes late would
-        // hit the next topic of that name, a change the one that somebody else made since.
-        self.changes() && !matches!(self, Self::CreateTopic { .. } | Self::RegisterSubscriber { .. })
+        // hit the next topic of that name, a change the one that somebody else made since; a drain that comes
+        // late would undo that it was cancelled.
+        match self {
+            Self::CreateTopic { .. } | Self::RegisterSubscriber { .. } => false,
+            Self::Change(Change::Settled { .. } | Change::ReplaceReplica { .. }) => false,
+            _ => self.changes(),
+        }
     }
 
     /// Whether the request changes anything, so that an end that is not known must be called that.
@@ -195,13 +209,15 @@ impl Request {
             | Self::Publish { .. }
             | Self::RegisterPublisher { .. }
             | Self::RegisterSubscriber { .. }
-            | Self::CommitCursor { .. } => true,
+            | Self::CommitCursor { .. }
+            | Self::Change(_) => true,
             Self::FindTopic { .. }
             | Self::Pull(_)
             | Self::Describe { .. }
             | Self::FindSubscriber { .. }
             | Self::FetchCursor { .. }
-            | Self::ReadFile { .. } => false,
+            | Self::ReadFile { .. }
+            | Self::NodeStatus { .. } => false,
         }
     }
 
@@ -238,6 +254,21 @@ pub struct ReplicaStatus {
     /// Its holder.
     pub node: NodeId,
     /// Whether it has everything that is committed and was heard of lately.
+    pub in_sync: bool,
+    /// Whether it votes, as the group's own configuration has it.
+    pub votes: bool,
+}
+
+/// How a node's replica of a slot stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SlotStatus {
+    /// The slot.
+    pub slot: Slot,
+    /// Bytes of its records.
+    pub bytes: u64,
+    /// Whether it leads.
+    pub leads: bool,
+    /// Whether it has applied everything that it knows to be committed.
     pub in_sync: bool,
 }
 
@@ -291,6 +322,10 @@ pub enum Answer {
     Cursor(Option<u64>),
     /// A part of a file.
     FilePart(Bytes),
+    /// Members or placement are as wished.
+    Changed(Changed),
+    /// A node's replicas of slots, by slot.
+    NodeStatus(Vec<SlotStatus>),
 }
 
 /// A topic as it travels.
@@ -383,6 +418,9 @@ pub enum Error {
     /// The node asked does not lead: it did nothing, and knows this node as the leader, if any.
     #[error("not the leader")]
     NotLeader(Option<NodeId>),
+    /// Members or placement cannot be changed like this. Nothing was done.
+    #[error(transparent)]
+    Change(ChangeRefusal),
 }
 
 impl Error {

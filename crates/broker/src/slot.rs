@@ -38,6 +38,8 @@ pub struct Slot {
     publishers: BTreeMap<Name, Publisher>,
     subscribers: BTreeSet<Name>,
     stamp_ms: u64,
+    /// The version of the placement that the group's configuration was last changed for.
+    placed: u64,
 }
 
 /// What applying a command did.
@@ -63,6 +65,18 @@ pub enum Applied {
 }
 
 impl Slot {
+    /// The version of the placement that the group's configuration was last changed for. A leader whose metadata
+    /// is older than that must not change it.
+    #[must_use]
+    pub fn placed(&self) -> u64 {
+        self.placed
+    }
+
+    /// Applies a change of the group's configuration that was made for a version of its placement.
+    pub fn apply_conf(&mut self, version: u64) {
+        self.placed = self.placed.max(version);
+    }
+
     /// Applies the command at `index` of the slot's log.
     ///
     /// # Panics

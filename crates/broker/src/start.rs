@@ -1,9 +1,16 @@
 //! How a peer begins: what its log holds at the founding, and taking up what a log was found to hold.
 
+mod invitation;
+
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
+use hcube_consensus::{EntryKind, Replayed};
 use hcube_core::ids::{GroupId, NodeId};
 use hcube_core::meta::Meta;
-use hcube_log::{Base, HardState, Op, Position, RecoveredGroup, Recovery};
+use hcube_log::{Base, DamageScope, HardState, Op, Position, RecoveredGroup, Recovery};
+
+pub use invitation::Invitation;
 
 use crate::slot::Slot;
 
@@ -30,8 +37,11 @@ pub fn genesis_ops(meta: &Meta, node: NodeId) -> Vec<Op> {
 /// Why a log cannot be taken up.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum StartError {
-    /// Part of the log is damaged. The peer must not vote with what is left of it.
-    #[error("the log is damaged: {0}")]
+    /// The metadata's part of the log is damaged, or all of it. The peer must not vote with what is left of it.
+    #[error(
+        "the log is damaged beyond what this peer can mend alone: {0}; \
+         empty its data directory, start it, and have it replaced at its vertex"
+    )]
     Damaged(String),
     /// The log does not hold the metadata group, which every peer follows.
     #[error("the log holds no metadata")]
@@ -75,16 +85,43 @@ pub enum StartError {
         found: Option<hcube_core::ids::ReplicaId>,
     },
     /// The metadata does not name this node.
-    #[error("the metadata does not name this node")]
+    #[error(
+        "this node has left its hypercube, or was replaced, for ever; \
+         empty its data directory to use it as a new peer"
+    )]
     NotMember,
 }
 
 /// A group's entries, split into those to apply again and those that may not be committed.
 pub(crate) struct Replay {
-    /// Index, term and data of entries known to be committed.
-    pub committed: Vec<(u64, u64, Bytes)>,
+    /// Index, kind and data of entries known to be committed.
+    committed: Vec<(u64, EntryKind, Bytes)>,
     /// Data of the rest.
-    pub tail: Vec<Bytes>,
+    tail: Vec<Bytes>,
+}
+
+impl Replay {
+    /// Index and data of the committed commands of the group's own state machine.
+    pub fn commands(&self) -> impl Iterator<Item = (u64, Bytes)> {
+        let own = |entry: &&(u64, EntryKind, Bytes)| entry.1 == EntryKind::Normal && !entry.2.is_empty();
+        self.committed.iter().filter(own).map(|(index, _, data)| (*index, data.clone()))
+    }
+
+    /// The versions that came with committed changes of the configuration.
+    pub fn conf_versions(&self) -> impl Iterator<Item = u64> {
+        self.committed.iter().filter_map(|(_, kind, _)| match kind {
+            EntryKind::Conf { version } => Some(*version),
+            EntryKind::Normal => None,
+        })
+    }
+
+    /// What the group's Raft state machine needs of it.
+    pub fn replayed(self, base: u64) -> Replayed {
+        let applied = base + self.committed.len() as u64;
+        let changes = |(index, kind, data)| matches!(kind, EntryKind::Conf { .. }).then_some((index, data));
+        let confs = self.committed.into_iter().filter_map(changes).collect();
+        Replayed { applied, confs, tail: self.tail }
+    }
 }
 
 /// Reads a group's entries back from the log.
@@ -95,13 +132,19 @@ pub(crate) fn replay(
 ) -> Result<Replay, StartError> {
     let mut replay = Replay { committed: Vec::new(), tail: Vec::new() };
     for entry in &recovered.entries {
+        let index = entry.index;
         let data = read(entry.position).map_err(|error| StartError::Read {
             group,
-            index: entry.index,
+            index,
             reason: error.to_string(),
         })?;
-        if entry.index <= recovered.hard_state.commit {
-            replay.committed.push((entry.index, entry.term, data));
+        if index <= recovered.hard_state.commit {
+            let kind = EntryKind::of(entry.kind, &data).map_err(|source| StartError::Entry {
+                group,
+                index,
+                source,
+            })?;
+            replay.committed.push((index, kind, data));
         } else {
             replay.tail.push(data);
         }
@@ -109,16 +152,18 @@ pub(crate) fn replay(
     Ok(replay)
 }
 
-/// Refuses a log with damage.
-pub(crate) fn check_damage(recovery: &Recovery) -> Result<(), StartError> {
+/// The slots' groups whose part of the log is damaged. Damage that hit bookkeeping alone costs no group anything.
+///
+/// # Errors
+/// When the metadata's part is, or everything: then the whole peer is to be replaced.
+pub(crate) fn damaged_slots(recovery: &Recovery) -> Result<BTreeSet<GroupId>, StartError> {
     match &recovery.damage {
-        // Damage that hit bookkeeping alone costs no group anything.
-        Some(hcube_log::Damage { scope: hcube_log::DamageScope::Groups(groups), .. })
-            if groups.is_empty() =>
+        None => Ok(BTreeSet::new()),
+        Some(hcube_log::Damage { scope: DamageScope::Groups(groups), .. })
+            if !groups.contains(&GroupId::META) =>
         {
-            Ok(())
+            Ok(groups.clone())
         }
         Some(damage) => Err(StartError::Damaged(format!("{damage:?}"))),
-        None => Ok(()),
     }
 }

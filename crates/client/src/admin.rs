@@ -1,14 +1,33 @@
 //! Requests to a peer's administration port.
 
-use hcube_api::admin::{Bootstrap, Bootstrapped, Identity};
+use hcube_api::admin::{
+    AddMember, Bootstrap, Bootstrapped, Identity, MemberStatus, Members, OfCluster, PatchCluster,
+    ReadReplicas, Removed, SetReadReplicas,
+};
+use hcube_api::cluster::Rebalance;
 use hcube_api::paths;
+use hcube_core::ids::{ClusterId, NodeId};
+use hcube_core::topic::Name;
 use reqwest::header::HeaderValue;
-use reqwest::{Method, Url};
+use reqwest::{Method, StatusCode, Url};
 
 use crate::client::{Call, Client};
 use crate::error::Error;
 
+/// Answer to the addition of a member.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Added {
+    /// The member as it stands now.
+    pub member: MemberStatus,
+    /// Whether it was added now; false where it was a member, be it by an earlier attempt of this very request.
+    pub is_new: bool,
+}
+
 /// A client of one peer's administration port. Cheap to clone.
+///
+/// Any peer takes any change. A change names the hypercube that it is meant for, and is repeated where its outcome
+/// is unknown: once it has been made, repeating it changes nothing. What all changes may be refused with is
+/// `unauthorized`, `wrong-cluster`, `not-ready`, `no-leader` and `timeout`, after which the change may still be made.
 #[derive(Debug, Clone)]
 pub struct Admin {
     client: Client,
@@ -43,5 +62,85 @@ impl Admin {
     /// `unauthorized`; see [`Error`].
     pub async fn identity(&self) -> Result<Identity, Error> {
         self.client.execute(&Call::get(paths::IDENTITY)).await?.json()
+    }
+
+    /// The members, as the peer sees them.
+    ///
+    /// # Errors
+    /// `not-ready`; see [`Error`].
+    pub async fn members(&self) -> Result<Members, Error> {
+        self.client.execute(&Call::get(paths::MEMBERS)).await?.json()
+    }
+
+    /// Makes a peer a member, at the next vertex or in the place of one whose disk is lost.
+    ///
+    /// # Errors
+    /// `vertex-taken`, `not-next`, `too-many-peers`, `incarnation-used`, `not-replaced`, `still-alive`,
+    /// `drain-in-progress`, `unknown-node`, `node-retired`; see [`Error`].
+    pub async fn add(&self, new: &AddMember) -> Result<Added, Error> {
+        let answer = self.client.execute(&Call::new(Method::POST, paths::MEMBERS).json(new)).await?;
+        Ok(Added { member: answer.json()?, is_new: answer.status == StatusCode::CREATED })
+    }
+
+    /// Lets a member give its replicas away. [`Admin::members`] tells how far it is.
+    ///
+    /// # Errors
+    /// `unknown-node`, `node-retired`, `not-highest`, `too-few-peers`, `drain-limit`; see [`Error`].
+    pub async fn drain(&self, node: NodeId, cluster: ClusterId) -> Result<MemberStatus, Error> {
+        let call = Call::new(Method::POST, paths::drain(node)).json(&OfCluster { cluster_id: cluster });
+        self.client.execute(&call).await?.json()
+    }
+
+    /// Lets a member stay after all, and with it every member below it that was being drained.
+    ///
+    /// # Errors
+    /// `unknown-node`, `node-retired`; see [`Error`].
+    pub async fn cancel_drain(&self, node: NodeId, cluster: ClusterId) -> Result<MemberStatus, Error> {
+        let call =
+            Call::new(Method::POST, paths::cancel_drain(node)).json(&OfCluster { cluster_id: cluster });
+        self.client.execute(&call).await?.json()
+    }
+
+    /// Removes a drained member for ever.
+    ///
+    /// # Errors
+    /// `not-empty` while it holds replicas; `not-draining`, `not-highest`, `unknown-node`; see [`Error`].
+    pub async fn remove(&self, node: NodeId, cluster: ClusterId) -> Result<Removed, Error> {
+        self.client.execute(&Call::new(Method::DELETE, paths::member(node, cluster))).await?.json()
+    }
+
+    /// Sets R.
+    ///
+    /// # Errors
+    /// `invalid-argument`; `too-few-peers` where drains leave fewer peers; see [`Error`].
+    pub async fn set_replication(&self, cluster: ClusterId, replication: u8) -> Result<Rebalance, Error> {
+        self.patch(&PatchCluster { cluster_id: cluster, replication: Some(replication), paused: None }).await
+    }
+
+    /// Keeps slots where they are, or lets them move on.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn set_paused(&self, cluster: ClusterId, paused: bool) -> Result<Rebalance, Error> {
+        self.patch(&PatchCluster { cluster_id: cluster, replication: None, paused: Some(paused) }).await
+    }
+
+    async fn patch(&self, patch: &PatchCluster) -> Result<Rebalance, Error> {
+        self.client.execute(&Call::new(Method::PATCH, paths::CLUSTER).json(patch)).await?.json()
+    }
+
+    /// Sets how many replicas of a topic only read.
+    ///
+    /// # Errors
+    /// `unknown-topic`, `invalid-argument`; see [`Error`].
+    pub async fn set_read_replicas(
+        &self,
+        topic: &Name,
+        cluster: ClusterId,
+        count: u8,
+    ) -> Result<ReadReplicas, Error> {
+        let wish = SetReadReplicas { cluster_id: cluster, count };
+        let call = Call::new(Method::PUT, paths::read_replicas(topic)).json(&wish);
+        self.client.execute(&call).await?.json()
     }
 }

@@ -36,7 +36,7 @@ mod endpoints;
 mod error;
 mod producer;
 
-pub use admin::Admin;
+pub use admin::{Added, Admin};
 pub use builder::ClientBuilder;
 pub use client::{Client, Created, Published, Pulled};
 pub use consumer::{Consumer, ConsumerBuilder, Transport};

@@ -1,20 +1,29 @@
 //! One replica's Raft state machine, and what it still waits for.
 
+mod force;
+mod membership;
+mod snapshots;
+mod start;
+
 use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
 use hcube_core::ids::{GroupId, NodeId, ReplicaId};
 use hcube_log::{Base, Entry, HardState, Op, Position};
-use raft::eraftpb::{Message, MessageType};
-use raft::{ProgressState, RawNode, SnapshotStatus, StateRole};
-use slog::Logger;
+use raft::eraftpb::{self, Message, MessageType};
+use raft::{RawNode, StateRole};
 
-use crate::storage::{Located, SnapshotData, Store, Wanted, conf_from_raft};
+use crate::conf::{ConfChange, History};
+use crate::entry::kind_of;
+use crate::storage::{Located, Store, Wanted};
 use crate::wire::Envelope;
 use crate::{
-    Committed, CommittedEntry, Config, Follower, Outgoing, ProposeError, Proposed, ReadIndex, Ready,
-    Restored, Rng, Role,
+    Committed, CommittedEntry, Config, EntryKind, Follower, Outgoing, ProposeError, Proposed, ReadIndex,
+    Ready, Rng, Role,
 };
+use start::raw_node;
+
+pub(crate) use start::Start;
 
 /// A Ready whose write is under way, with the messages that may go out only after it.
 struct Flight {
@@ -24,6 +33,20 @@ struct Flight {
     /// The index of a snapshot in it.
     snapshot: Option<u64>,
     messages: Vec<Message>,
+    /// Whether the write makes this replica the sole voter.
+    forces: bool,
+    /// Whether the write carries a new term or vote.
+    votes: bool,
+}
+
+/// Where a group puts what is to be done.
+pub(crate) struct Turn<'a> {
+    /// The number of the write that carries `ops`.
+    pub write: u64,
+    pub ops: &'a mut Vec<Op>,
+    pub out: &'a mut Ready,
+    /// The last token that a fetch was given.
+    pub last_token: &'a mut u64,
 }
 
 pub(crate) struct Group {
@@ -32,10 +55,13 @@ pub(crate) struct Group {
     raw: RawNode<Store>,
     nodes: BTreeMap<ReplicaId, NodeId>,
     applied: u64,
+    confs: History,
     flights: VecDeque<Flight>,
-    /// Index, term and base of a compaction that the next write carries.
+    /// The base of a compaction that the next write carries.
     compaction: Option<Base>,
-    reported: Option<(u64, u64, StateRole)>,
+    /// The version under which the next write makes this replica the sole voter.
+    forcing: Option<u64>,
+    reported: Option<(Role, StateRole)>,
     /// Term and role for which the election timeout was drawn.
     drawn_for: Option<(u64, StateRole)>,
     snapshot_since: BTreeMap<u64, u64>,
@@ -44,78 +70,36 @@ pub(crate) struct Group {
 }
 
 impl Group {
-    pub fn new(
-        id: GroupId,
-        replica: ReplicaId,
-        store: Store,
-        applied: u64,
-        nodes: BTreeMap<ReplicaId, NodeId>,
-        config: &Config,
-    ) -> Self {
-        let raft = raft::Config {
-            id: replica.0,
-            election_tick: config.election_ticks,
-            heartbeat_tick: config.heartbeat_ticks,
-            applied,
-            max_size_per_msg: config.message_bytes,
-            max_inflight_msgs: config.inflight_messages,
-            check_quorum: true,
-            pre_vote: true,
-            max_uncommitted_size: config.uncommitted_bytes,
-            max_committed_size_per_ready: config.committed_bytes,
-            ..Default::default()
-        };
-        // What a group does is reported as roles and metrics; the crate's own log would name it a second time.
-        let silent = Logger::root(slog::Discard, slog::o!());
-        let raw = RawNode::new(&raft, store, &silent).expect("a recovered log is a valid start");
-        Self {
+    pub fn new(id: GroupId, replica: ReplicaId, start: Start, config: &Config) -> Self {
+        let Start { store, applied, conf, changes, nodes } = start;
+        let mut group = Self {
             id,
             replica,
-            raw,
+            raw: raw_node(replica, store, applied, config),
             nodes,
             applied,
+            confs: History::new(conf),
             flights: VecDeque::new(),
             compaction: None,
+            forcing: None,
             reported: None,
             drawn_for: None,
             snapshot_since: BTreeMap::new(),
             fetching: BTreeMap::new(),
             ticks: 0,
+        };
+        for (index, change) in changes {
+            group.apply_conf(index, &change);
         }
+        group
     }
 
     pub fn tick(&mut self, config: &Config) {
         self.ticks += 1;
-        if !self.snapshot_under_way() {
+        if self.leads() || self.may_stand() {
             self.raw.tick();
         }
         self.fail_stuck_snapshots(config.snapshot_ticks);
-    }
-
-    /// A snapshot message may be lost, and `raft` waits for its report for ever.
-    fn fail_stuck_snapshots(&mut self, limit: u64) {
-        let now = self.ticks;
-        let waiting: Vec<u64> = match self.raw.raft.state {
-            StateRole::Leader => {
-                let progress = self.raw.raft.prs().iter();
-                progress.filter(|(_, p)| p.state == ProgressState::Snapshot).map(|(id, _)| *id).collect()
-            }
-            _ => Vec::new(),
-        };
-        self.snapshot_since.retain(|id, _| waiting.contains(id));
-        for id in waiting {
-            if now - *self.snapshot_since.entry(id).or_insert(now) >= limit {
-                self.snapshot_since.remove(&id);
-                self.raw.report_snapshot(id, SnapshotStatus::Failure);
-            }
-        }
-    }
-
-    /// The receiver of a snapshot is still fetching its files.
-    pub fn snapshot_progress(&mut self, replica: ReplicaId) {
-        if let Some(since) = self.snapshot_since.get_mut(&replica.0) {
-            *since = self.ticks;
-        }
     }
 
     pub fn step(&mut self, from: NodeId, envelope: Envelope) {
@@ -123,7 +107,7 @@ impl Group {
         if !known || envelope.to != self.replica {
             return;
         }
-        if envelope.message.msg_type == MessageType::MsgTimeoutNow && self.snapshot_under_way() {
+        if envelope.message.msg_type == MessageType::MsgTimeoutNow && !self.may_stand() {
             return;
         }
         // A snapshot is only taken by `raft` if it is newer; an error here is a stale message, no more.
@@ -150,17 +134,12 @@ impl Group {
         Ok(())
     }
 
-    /// Until a snapshot is durable, `raft` would look for unapplied entries below it if it stood for election.
-    fn snapshot_under_way(&self) -> bool {
-        self.flights.iter().any(|flight| flight.snapshot.is_some())
-    }
-
     pub fn campaign(&mut self) {
-        if self.snapshot_under_way() {
-            return;
+        // A replica without a vote would, while it knows of no voters at all, take itself for elected.
+        if self.raw.raft.promotable() && self.may_stand() {
+            // Refused only while a committed change of configuration is not applied; then all stays as it is.
+            let _refused = self.raw.campaign();
         }
-        // Refused only for a replica that cannot be elected, which then stays as it is.
-        let _refused = self.raw.campaign();
     }
 
     pub fn transfer(&mut self, to: ReplicaId) {
@@ -178,6 +157,7 @@ impl Group {
     pub fn followers(&self) -> Vec<Follower> {
         let of = |(id, progress): (&u64, &raft::Progress)| Follower {
             replica: ReplicaId(*id),
+            voter: self.confs.latest().is_voter(ReplicaId(*id)),
             matched: progress.matched,
             active: *id == self.replica.0 || progress.recent_active,
         };
@@ -204,6 +184,10 @@ impl Group {
         self.raw.raft.raft_log.committed
     }
 
+    pub fn set_nodes(&mut self, nodes: BTreeMap<ReplicaId, NodeId>) {
+        self.nodes = nodes;
+    }
+
     pub fn applied(&self) -> u64 {
         self.applied
     }
@@ -216,31 +200,10 @@ impl Group {
         self.raw.store().locate(index)
     }
 
-    /// Moves the base to an applied index; the next write tells the log.
-    pub fn compact(&mut self, index: u64, data: SnapshotData) {
-        use raft::Storage;
-        assert!(index <= self.applied, "only applied entries are compacted");
-        if index < self.base_index() {
-            return;
-        }
-        let term = self.raw.store().term(index).expect("an applied entry above the base has a term");
-        let conf = self.raw.store().conf().clone();
-        let base = Base {
-            index,
-            term,
-            conf: conf.clone(),
-            state: data.state.clone(),
-            files: data.files.clone(),
-            keep_tail: true,
-        };
-        self.raw.mut_store().compact(index, term, conf, data);
-        self.compaction = Some(base);
-    }
-
-    pub fn fetched(&mut self, low: u64, entries: Option<Vec<Bytes>>) {
-        let Some(wanted) = self.fetching.remove(&low) else { return };
+    pub fn fetched(&mut self, token: u64, entries: Option<Vec<Bytes>>) {
+        let Some(wanted) = self.fetching.remove(&token) else { return };
         let Some(entries) = entries else { return };
-        self.raw.mut_store().set_fetched(Some((low, entries)));
+        self.raw.mut_store().set_fetched(Some((wanted.low, entries)));
         self.raw.on_entries_fetched(wanted.context);
         self.raw.mut_store().set_fetched(None);
     }
@@ -277,50 +240,60 @@ impl Group {
         }
     }
 
-    /// Moves what is due into `out`; returns whether the write must be synced.
-    pub fn ready(&mut self, write: u64, ops: &mut Vec<Op>, out: &mut Ready) -> bool {
+    /// Moves what is due into the turn; returns whether the write must be synced.
+    pub fn ready(&mut self, turn: &mut Turn<'_>, config: &Config) -> bool {
         let mut sync = false;
-        while self.raw.has_ready() {
-            sync |= self.one_ready(write, ops, out);
+        // What a forced write commits is applied once that write is durable.
+        while !self.being_forced() && self.raw.has_ready() {
+            sync |= self.one_ready(turn);
+        }
+        if let Some(version) = self.forcing.take() {
+            self.force(version, turn, config);
+            sync = true;
         }
         if let Some(base) = self.compaction.take() {
-            ops.push(Op::Base { group: self.id, replica: self.replica, base });
+            turn.ops.push(Op::Base { group: self.id, replica: self.replica, base });
             sync = true;
         }
         for wanted in self.raw.store().take_wanted() {
-            let low = wanted.low;
-            if let std::collections::btree_map::Entry::Vacant(slot) = self.fetching.entry(low) {
-                let positions = wanted.positions.clone();
-                slot.insert(wanted);
-                out.fetches.push(crate::Fetch { group: self.id, token: low, positions });
+            if self.fetching.values().all(|other| other.low != wanted.low) {
+                *turn.last_token += 1;
+                let (token, positions) = (*turn.last_token, wanted.positions.clone());
+                self.fetching.insert(token, wanted);
+                turn.out.fetches.push(crate::Fetch { group: self.id, token, positions });
             }
         }
-        self.report_role(out);
+        self.report_role(turn.out);
         sync
     }
 
-    fn one_ready(&mut self, write: u64, ops: &mut Vec<Op>, out: &mut Ready) -> bool {
+    fn one_ready(&mut self, turn: &mut Turn<'_>) -> bool {
         let mut ready = self.raw.ready();
         let sync = ready.must_sync();
-        out.messages.extend(self.outgoing(ready.take_messages()));
-        let held = ready.take_persisted_messages();
-        let before = ops.len();
+        let immediate = ready.take_messages();
+        let mut messages = ready.take_persisted_messages();
+        let before = turn.ops.len();
         let snapshot = (!ready.snapshot().is_empty()).then(|| ready.snapshot().get_metadata().index);
         if snapshot.is_some() {
-            self.restore(ready.snapshot().clone(), ops, out);
+            self.restore(ready.snapshot(), turn);
         }
-        let entries = ready.take_entries();
-        let appended = self.append(&entries, ops);
+        let appended = self.append(&ready.take_entries(), turn.ops);
+        let mut votes = false;
         if let Some(hs) = ready.hs() {
             // Last, so that wherever the write is torn, no commit index stands before the entries it speaks of.
             let hard_state = HardState { term: hs.term, vote: hs.vote, commit: hs.commit };
-            self.raw.mut_store().set_hard_state(hard_state);
-            ops.push(Op::HardState { group: self.id, hard_state });
+            votes = self.raw.mut_store().set_hard_state(hard_state);
+            turn.ops.push(Op::HardState { group: self.id, hard_state });
         }
-        let committed = ready.take_committed_entries();
-        let applies = !committed.is_empty();
-        self.commit_entries(committed, out);
-        out.reads.extend(ready.take_read_states().into_iter().filter_map(|read| {
+        if votes || self.flights.iter().any(|flight| flight.votes) {
+            // A sole voter elects itself at once. If its learners heard of a term that is then lost, they could
+            // hear different entries of the same term after a restart.
+            messages.extend(immediate);
+        } else {
+            turn.out.messages.extend(self.outgoing(immediate));
+        }
+        let changes = self.commit_entries(ready.take_committed_entries(), turn.out);
+        turn.out.reads.extend(ready.take_read_states().into_iter().filter_map(|read| {
             let token = u64::from_le_bytes(read.request_ctx.try_into().ok()?);
             Some(ReadIndex { group: self.id, token, index: read.index })
         }));
@@ -328,63 +301,76 @@ impl Group {
         self.raw.advance_append_async(ready);
         // Answers to earlier entries wait for the same write as those entries; a Ready that writes nothing
         // follows whatever is still under way.
-        let waits = if ops.len() > before { Some(write) } else { self.flights.back().map(|last| last.write) };
+        let writes = turn.ops.len() > before;
+        let waits = if writes { Some(turn.write) } else { self.flights.back().map(|last| last.write) };
         match waits {
             Some(write) => {
-                self.flights.push_back(Flight { write, ready: number, appended, snapshot, messages: held });
+                let ready = number;
+                let flight = Flight { write, ready, appended, snapshot, messages, votes, forces: false };
+                self.flights.push_back(flight);
             }
             None => {
                 self.raw.on_persist_ready(number);
-                out.messages.extend(self.outgoing(held));
+                turn.out.messages.extend(self.outgoing(messages));
             }
         }
-        if applies {
+        if let Some(changes) = changes {
+            for (index, change) in changes {
+                self.apply_conf(index, &change);
+            }
             self.raw.advance_apply_to(self.applied);
         }
         sync
     }
 
-    fn restore(&mut self, snapshot: raft::eraftpb::Snapshot, ops: &mut Vec<Op>, out: &mut Ready) {
-        let metadata = snapshot.get_metadata();
-        let (index, term) = (metadata.index, metadata.term);
-        let conf = conf_from_raft(metadata.get_conf_state());
-        let data = SnapshotData::decode(snapshot.data.clone()).expect("checked before it was stepped");
-        let (state, files) = (data.state.clone(), data.files.clone());
-        let base = Base { index, term, conf: conf.clone(), state, files, keep_tail: false };
-        ops.push(Op::Base { group: self.id, replica: self.replica, base });
-        self.compaction = None;
-        self.raw.mut_store().restore(index, term, conf, data.clone());
-        self.applied = index;
-        out.restored.push(Restored { group: self.id, index, term, data });
-    }
-
-    fn append(&mut self, entries: &[raft::eraftpb::Entry], ops: &mut Vec<Op>) -> Vec<(u64, u64)> {
-        let Some(first) = entries.first().map(|entry| entry.index) else { return Vec::new() };
-        let shared = entries.iter().map(|entry| (entry.term, entry.data.clone()));
-        self.raw.mut_store().append(first, shared);
-        let log = |entry: &raft::eraftpb::Entry| Entry {
+    fn append(&mut self, entries: &[eraftpb::Entry], ops: &mut Vec<Op>) -> Vec<(u64, u64)> {
+        if entries.is_empty() {
+            return Vec::new();
+        }
+        let log = |entry: &eraftpb::Entry| Entry {
             index: entry.index,
             term: entry.term,
-            kind: 0,
+            kind: kind_of(entry.entry_type),
             data: entry.data.clone(),
         };
-        ops.push(Op::Append { group: self.id, entries: entries.iter().map(log).collect() });
-        entries.iter().map(|entry| (entry.index, entry.term)).collect()
+        let entries: Vec<_> = entries.iter().map(log).collect();
+        self.raw.mut_store().append(&entries);
+        let appended = entries.iter().map(|entry| (entry.index, entry.term)).collect();
+        ops.push(Op::Append { group: self.id, entries });
+        appended
     }
 
-    fn commit_entries(&mut self, entries: Vec<raft::eraftpb::Entry>, out: &mut Ready) {
-        let Some(last) = entries.last() else { return };
-        assert_eq!(entries[0].index, self.applied + 1, "committed entries are applied in order, each once");
-        self.applied = last.index;
-        let entry = |e: raft::eraftpb::Entry| CommittedEntry { index: e.index, term: e.term, data: e.data };
-        out.committed.push(Committed { group: self.id, entries: entries.into_iter().map(entry).collect() });
+    /// Hands entries out to be applied. Returns the configuration changes among them, which `raft` must apply,
+    /// or nothing when there are no entries.
+    fn commit_entries(
+        &mut self,
+        entries: Vec<eraftpb::Entry>,
+        out: &mut Ready,
+    ) -> Option<Vec<(u64, ConfChange)>> {
+        let (first, last) = (entries.first()?.index, entries.last()?.index);
+        assert_eq!(first, self.applied + 1, "committed entries are applied in order, each once");
+        self.applied = last;
+        let mut changes = Vec::new();
+        let mut handed = Vec::with_capacity(entries.len());
+        for eraftpb::Entry { index, term, data, entry_type, .. } in entries {
+            let mut kind = EntryKind::Normal;
+            if entry_type == eraftpb::EntryType::EntryConfChangeV2 {
+                let change = ConfChange::decode(&data).expect("checked before it entered the log");
+                kind = EntryKind::Conf { version: change.version };
+                changes.push((index, change));
+            }
+            handed.push(CommittedEntry { index, term, kind, data });
+        }
+        out.committed.push(Committed { group: self.id, entries: handed });
+        Some(changes)
     }
 
     fn report_role(&mut self, out: &mut Ready) {
-        let now = (self.raw.raft.term, self.raw.raft.leader_id, self.raw.raft.state);
+        let role = self.role();
+        let now = (role, self.raw.raft.state);
         if self.reported != Some(now) {
             self.reported = Some(now);
-            out.roles.push(self.role());
+            out.roles.push(role);
         }
     }
 

@@ -3,11 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
+use hcube_core::conf::ConfState;
 use hcube_core::ids::{GroupId, NodeId, ReplicaId};
-use hcube_core::meta::Placement;
 use hcube_log::{Base, HardState, Op, Position, RecoveredGroup};
 
-use crate::group::Group;
+use crate::conf::ConfStep;
+use crate::group::{Group, Start, Turn};
+use crate::restore::{Replayed, RestoreError};
 use crate::storage::{Located, SnapshotData, Store};
 use crate::{Config, Envelope, Follower, Outgoing, ProposeError, Proposed, Ready, Rng, Role, Write};
 
@@ -22,6 +24,7 @@ pub struct Groups {
     /// For each write under way, which entries' positions come back for whom.
     order: BTreeMap<u64, Vec<(GroupId, usize)>>,
     next_write: u64,
+    last_token: u64,
     rng: Rng,
 }
 
@@ -36,56 +39,70 @@ impl Groups {
             created: Vec::new(),
             order: BTreeMap::new(),
             next_write: 1,
+            last_token: 0,
             rng: Rng::new(seed),
         }
     }
 
-    /// Takes up a replica found in the log. `applied` is what the owner has applied already; `tail` holds the
-    /// data of every entry above it, in order.
+    /// Takes up a replica found in the log.
+    ///
+    /// # Errors
+    /// When the log holds an entry that this version does not know. The replica is not taken up then.
     ///
     /// # Panics
-    /// When the tail does not reach down to `applied`.
+    /// When `replayed` does not fit the log, or the group has a replica here already.
     pub fn restore(
         &mut self,
         group: GroupId,
         recovered: &RecoveredGroup,
-        applied: u64,
-        tail: Vec<Bytes>,
-        placement: &Placement,
+        replayed: Replayed,
+        nodes: BTreeMap<ReplicaId, NodeId>,
+    ) -> Result<(), RestoreError> {
+        let start = replayed.start(recovered, nodes, self.config.cache_bytes)?;
+        self.insert(group, recovered.replica, start);
+        Ok(())
+    }
+
+    /// Begins a replica that committed placement puts on this node. With the default base it holds nothing and
+    /// knows of no voters: it waits for a leader's snapshot.
+    ///
+    /// # Panics
+    /// When the group has a replica here already.
+    pub fn create(
+        &mut self,
+        group: GroupId,
+        replica: ReplicaId,
+        base: Base,
+        nodes: BTreeMap<ReplicaId, NodeId>,
     ) {
-        let last = recovered.base.index + recovered.entries.len() as u64;
-        assert_eq!(last - tail.len() as u64, applied, "whatever is not applied must be in memory");
-        // The commit index is written behind the entries that it speaks of, so it may be behind them only.
-        assert!(recovered.hard_state.commit <= last, "a commit index stands before its entries");
-        let commit = recovered.hard_state.commit.max(applied);
-        let entries = recovered.entries.iter().map(|entry| (entry.term, entry.position));
-        let newest = recovered.entries.last().map_or(recovered.base.term, |entry| entry.term);
-        let hard_state = if newest > recovered.hard_state.term {
-            // Entries were kept whose term was cut off behind them. No vote of that term was ever sent.
-            HardState { term: newest, vote: 0, commit }
-        } else {
-            HardState { commit, ..recovered.hard_state }
-        };
-        let store = Store::new(hard_state, &recovered.base, entries, tail, self.config.cache_bytes);
-        self.insert(group, recovered.replica, store, applied, placement);
-    }
-
-    /// Begins a replica that committed placement puts on this node.
-    pub fn create(&mut self, group: GroupId, replica: ReplicaId, base: Base, placement: &Placement) {
-        let commit = HardState { term: base.term, vote: 0, commit: base.index };
-        let store = Store::new(commit, &base, std::iter::empty(), Vec::new(), self.config.cache_bytes);
-        let applied = base.index;
+        let hard_state = HardState { term: base.term, vote: 0, commit: base.index };
+        let store = Store::new(hard_state, &base, &[], Vec::new(), self.config.cache_bytes);
+        let (applied, conf) = (base.index, base.conf.clone());
         self.created.push(Op::Base { group, replica, base });
-        self.created.push(Op::HardState { group, hard_state: commit });
-        self.insert(group, replica, store, applied, placement);
+        self.created.push(Op::HardState { group, hard_state });
+        self.insert(group, replica, Start { store, applied, conf, changes: Vec::new(), nodes });
     }
 
-    fn insert(&mut self, id: GroupId, replica: ReplicaId, store: Store, applied: u64, placement: &Placement) {
-        let nodes = placement.replicas().map(|replica| (replica.id, replica.node)).collect();
-        let mut group = Group::new(id, replica, store, applied, nodes, &self.config);
+    fn insert(&mut self, id: GroupId, replica: ReplicaId, start: Start) {
+        let mut group = Group::new(id, replica, start, &self.config);
         group.settle_timeout(&mut self.rng, &self.config);
-        self.groups.insert(id, group);
+        let before = self.groups.insert(id, group);
+        assert!(before.is_none(), "a node holds one replica of a group at a time");
         self.touched.insert(id);
+    }
+
+    /// Gives up the replica here; the next write leaves its tombstone. Returns which one it was.
+    ///
+    /// Another replica of the group may be created at once: the log sees both in this order.
+    pub fn destroy(&mut self, group: GroupId) -> Option<ReplicaId> {
+        let replica = self.groups.remove(&group)?.replica;
+        self.bury(group, replica);
+        Some(replica)
+    }
+
+    /// Leaves the tombstone of a replica that was not taken up, because the log holds it damaged or not at all.
+    pub fn bury(&mut self, group: GroupId, replica: ReplicaId) {
+        self.created.push(Op::Destroy { group, replica });
     }
 
     /// The groups that have a replica here.
@@ -119,6 +136,61 @@ impl Groups {
     /// The entry is certainly not in the log then.
     pub fn propose(&mut self, group: GroupId, data: Bytes) -> Result<Proposed, ProposeError> {
         self.with(group, |group, _| group.propose(data)).unwrap_or(Err(ProposeError::NoReplica))
+    }
+
+    /// Proposes a step of the group's configuration, if this node leads it. `version` is the caller's and comes
+    /// back with the committed entry. One change is under way at a time.
+    ///
+    /// # Errors
+    /// The change is certainly not in the log then.
+    pub fn propose_conf(
+        &mut self,
+        group: GroupId,
+        step: &ConfStep,
+        version: u64,
+    ) -> Result<Proposed, ProposeError> {
+        self.with(group, |group, _| group.propose_conf(step, version)).unwrap_or(Err(ProposeError::NoReplica))
+    }
+
+    /// Whether, as the leader here knows, a change of configuration may be in the log that is not applied yet.
+    #[must_use]
+    pub fn conf_pending(&self, group: GroupId) -> bool {
+        self.groups.get(&group).is_some_and(Group::conf_pending)
+    }
+
+    /// The replica of a group that is here.
+    #[must_use]
+    pub fn replica(&self, group: GroupId) -> Option<ReplicaId> {
+        self.groups.get(&group).map(|group| group.replica)
+    }
+
+    /// The group's configuration as the replica here has applied it.
+    #[must_use]
+    pub fn conf(&self, group: GroupId) -> Option<&ConfState> {
+        self.groups.get(&group).map(Group::conf)
+    }
+
+    /// The index applied last, its term, and the configuration there.
+    #[must_use]
+    pub fn snapshot_point(&self, group: GroupId) -> Option<(u64, u64, ConfState)> {
+        self.groups.get(&group).map(Group::snapshot_point)
+    }
+
+    /// Where the group's replicas are. Messages from and to all others are dropped.
+    pub fn set_nodes(&mut self, group: GroupId, nodes: BTreeMap<ReplicaId, NodeId>) {
+        self.with(group, |group, _| group.set_nodes(nodes));
+    }
+
+    /// Makes the replica here all of its group's configuration, without asking anybody: for a group whose
+    /// majority is lost for good. Everything in the log here counts as committed from then on, and what is not in
+    /// it never was. The other replicas must never take part again, nor any of them be forced as well.
+    ///
+    /// It takes effect with the next write, and comes out as a committed change with this version.
+    ///
+    /// # Errors
+    /// When there is no replica here, or one that is not part of the group.
+    pub fn force_sole(&mut self, group: GroupId, version: u64) -> Result<(), ProposeError> {
+        self.with(group, |group, _| group.force_sole(version)).unwrap_or(Err(ProposeError::NoReplica))
     }
 
     /// Asks for the index up to which everything acknowledged so far is committed; the answer is a
@@ -197,6 +269,7 @@ impl Groups {
         let mut out = Vec::new();
         for (id, entries) in self.order.remove(&write).unwrap_or_default() {
             let mut own = positions.by_ref().take(entries).collect::<Vec<_>>().into_iter();
+            // A replica that has taken a destroyed one's place waits for later writes only.
             let messages = self.with(id, |group, _| group.persisted(write, &mut own));
             out.extend(messages.unwrap_or_default());
         }
@@ -213,7 +286,10 @@ impl Groups {
         for id in std::mem::take(&mut self.touched) {
             let Some(group) = self.groups.get_mut(&id) else { continue };
             let before = ops.len();
-            sync |= group.ready(write, &mut ops, &mut out);
+            let mut turn = Turn { write, ops: &mut ops, out: &mut out, last_token: &mut self.last_token };
+            sync |= group.ready(&mut turn, &self.config);
+            // A change of configuration may have ended a leadership.
+            group.settle_timeout(&mut self.rng, &self.config);
             if ops.len() > before {
                 order.push((id, ops[before..].iter().map(appended).sum()));
             }

@@ -7,8 +7,11 @@
 //!
 //! This is the only crate that knows the crate `raft`.
 
+mod conf;
+mod entry;
 mod group;
 mod groups;
+mod restore;
 mod rng;
 mod storage;
 pub mod wire;
@@ -17,7 +20,10 @@ use bytes::Bytes;
 use hcube_core::ids::{GroupId, NodeId, ReplicaId};
 use hcube_log::{Op, Position};
 
+pub use conf::ConfStep;
+pub use entry::EntryKind;
 pub use groups::{Groups, Indexes};
+pub use restore::{Replayed, RestoreError};
 pub use rng::Rng;
 pub use storage::{Located, SnapshotData};
 pub use wire::Envelope;
@@ -76,9 +82,13 @@ pub enum ProposeError {
     /// The replica here does not lead.
     #[error("not the leader")]
     NotLeader,
-    /// Leadership is being handed over, or too much is uncommitted: try again soon.
+    /// Leadership is being handed over, too much is uncommitted, or another change of configuration is under
+    /// way: try again soon.
     #[error("the leader takes no proposals at the moment")]
     Dropped,
+    /// The step does not fit the group's configuration.
+    #[error("the configuration does not allow this step")]
+    Invalid,
 }
 
 /// Entries that became committed and must now be applied, in order.
@@ -86,7 +96,7 @@ pub enum ProposeError {
 pub struct Committed {
     /// Their group.
     pub group: GroupId,
-    /// Index, term and data of each; the data of a new leader's first entry is empty.
+    /// Each with its place and content.
     pub entries: Vec<CommittedEntry>,
 }
 
@@ -97,7 +107,9 @@ pub struct CommittedEntry {
     pub index: u64,
     /// The term of the leader that proposed it.
     pub term: u64,
-    /// What was proposed.
+    /// What it is. A change of configuration is in effect already.
+    pub kind: EntryKind,
+    /// What was proposed; empty for a new leader's first entry.
     pub data: Bytes,
 }
 
@@ -193,6 +205,8 @@ pub struct Ready {
 pub struct Follower {
     /// The replica.
     pub replica: ReplicaId,
+    /// Whether it votes, in either half of a joint configuration.
+    pub voter: bool,
     /// The last index known durable there.
     pub matched: u64,
     /// Whether it was heard of lately.

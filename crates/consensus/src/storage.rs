@@ -1,60 +1,21 @@
 //! What the crate `raft` reads of one replica's log: the tail in memory, and where the rest lies on disk.
 
+mod snapshot;
+
 use std::cell::RefCell;
 use std::collections::VecDeque;
 
 use bytes::Bytes;
-use hcube_core::codec::{DecodeError, Reader, Writer};
 use hcube_core::conf::ConfState;
-use hcube_core::ids::{GroupId, ReplicaId};
-use hcube_log::{Base, HardState, Position, SortedFileId, SortedFileMeta};
+use hcube_core::ids::ReplicaId;
+use hcube_log::{Base, Entry, HardState, Position, RecoveredEntry};
 use raft::eraftpb;
 use raft::{GetEntriesContext, RaftState, Storage, StorageError};
 
-/// What a Raft snapshot of a group carries: the state machine's own bytes, and the sorted files beside it.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct SnapshotData {
-    /// The state machine at the snapshot's index, opaque here.
-    pub state: Bytes,
-    /// The files with the records, as the holder names them.
-    pub files: Vec<SortedFileMeta>,
-}
+pub use snapshot::SnapshotData;
 
-impl SnapshotData {
-    /// The bytes inside the Raft message.
-    #[must_use]
-    pub fn encode(&self) -> Bytes {
-        let mut out = Vec::new();
-        out.bytes(&self.state);
-        out.list(self.files.iter(), |out, file| {
-            out.u32(file.id.group.0);
-            out.u64(file.id.replica.0);
-            out.u64(file.id.generation);
-            out.u64(file.bytes);
-            out.u32(file.crc);
-        });
-        out.into()
-    }
-
-    /// Reads what [`Self::encode`] wrote.
-    ///
-    /// # Errors
-    /// When the bytes are something else.
-    pub fn decode(bytes: Bytes) -> Result<Self, DecodeError> {
-        let mut reader = Reader::new(bytes);
-        let state = reader.bytes("snapshot state")?;
-        let files = reader.list("snapshot files", |reader| {
-            let id = SortedFileId {
-                group: GroupId(reader.u32("file group")?),
-                replica: ReplicaId(reader.u64("file replica")?),
-                generation: reader.u64("file generation")?,
-            };
-            Ok(SortedFileMeta { id, bytes: reader.u64("file bytes")?, crc: reader.u32("file checksum")? })
-        })?;
-        reader.finish()?;
-        Ok(Self { state, files })
-    }
-}
+use crate::conf;
+use crate::entry::entry_type;
 
 /// A request for entries that only the log holds.
 #[derive(Debug)]
@@ -71,6 +32,8 @@ pub(crate) struct Wanted {
 #[derive(Debug, Clone, Copy)]
 struct Known {
     term: u64,
+    /// As the log knows it; checked when the entry came in.
+    kind: u8,
     /// Where the data lies, once written.
     position: Option<Position>,
     bytes: u32,
@@ -81,7 +44,10 @@ struct Known {
 #[derive(Debug)]
 pub(crate) struct Store {
     hard_state: HardState,
+    /// The configuration at the base.
     conf: ConfState,
+    /// The configuration that `raft` begins with.
+    initial: ConfState,
     base_index: u64,
     base_term: u64,
     snapshot: SnapshotData,
@@ -101,17 +67,22 @@ impl Store {
     pub fn new(
         hard_state: HardState,
         base: &Base,
-        entries: impl Iterator<Item = (u64, Position)>,
+        entries: &[RecoveredEntry],
         tail: Vec<Bytes>,
         cache_limit: usize,
     ) -> Self {
-        let known: VecDeque<_> = entries
-            .map(|(term, position)| Known { term, position: Some(position), bytes: position.length })
-            .collect();
+        let known = |entry: &RecoveredEntry| Known {
+            term: entry.term,
+            kind: entry.kind,
+            position: Some(entry.position),
+            bytes: entry.position.length,
+        };
+        let known: VecDeque<_> = entries.iter().map(known).collect();
         assert!(tail.len() <= known.len(), "more data than entries");
         Self {
             hard_state,
             conf: base.conf.clone(),
+            initial: base.conf.clone(),
             base_index: base.index,
             base_term: base.term,
             snapshot: SnapshotData { state: base.state.clone(), files: base.files.clone() },
@@ -124,6 +95,11 @@ impl Store {
         }
     }
 
+    /// A log that nobody has written to.
+    pub fn empty() -> Self {
+        Self::new(HardState::default(), &Base::default(), &[], Vec::new(), 0)
+    }
+
     pub fn last(&self) -> u64 {
         self.base_index + self.known.len() as u64
     }
@@ -132,16 +108,20 @@ impl Store {
         self.base_index
     }
 
-    pub fn conf(&self) -> &ConfState {
-        &self.conf
+    /// Sets what `raft` is to begin with when it is made anew over this log.
+    pub fn set_initial(&mut self, conf: ConfState) {
+        self.initial = conf;
     }
 
-    pub fn set_hard_state(&mut self, hard_state: HardState) {
-        self.hard_state = hard_state;
+    /// Returns whether it brings a new term or vote.
+    pub fn set_hard_state(&mut self, new: HardState) -> bool {
+        let old = std::mem::replace(&mut self.hard_state, new);
+        (old.term, old.vote) != (new.term, new.vote)
     }
 
     /// Adds entries, replacing any at or beyond the first one's index.
-    pub fn append(&mut self, first: u64, entries: impl Iterator<Item = (u64, Bytes)>) {
+    pub fn append(&mut self, entries: &[Entry]) {
+        let Some(first) = entries.first().map(|entry| entry.index) else { return };
         assert!(first > self.base_index && first <= self.last() + 1, "entries must continue the log");
         let keep = usize::try_from(first - self.base_index - 1).expect("the log's tail fits in memory");
         let drop = self.known.len() - keep;
@@ -151,11 +131,11 @@ impl Store {
                 self.cached_bytes -= data.len();
             }
         }
-        for (term, data) in entries {
+        for Entry { term, kind, data, .. } in entries {
             let bytes = u32::try_from(data.len()).expect("entries are limited far below 4 GiB");
-            self.known.push_back(Known { term, position: None, bytes });
+            self.known.push_back(Known { term: *term, kind: *kind, position: None, bytes });
             self.cached_bytes += data.len();
-            self.cache.push_back(data);
+            self.cache.push_back(data.clone());
         }
         self.fetched = None;
     }
@@ -272,7 +252,7 @@ impl Storage for Store {
             commit: self.hard_state.commit,
             ..Default::default()
         };
-        Ok(RaftState::new(hard_state, conf_to_raft(&self.conf)))
+        Ok(RaftState::new(hard_state, conf::to_raft(&self.initial)))
     }
 
     fn entries(
@@ -316,8 +296,8 @@ impl Storage for Store {
         Ok(self.last())
     }
 
-    fn snapshot(&self, request_index: u64, _to: u64) -> raft::Result<eraftpb::Snapshot> {
-        if self.base_index < request_index {
+    fn snapshot(&self, request_index: u64, to: u64) -> raft::Result<eraftpb::Snapshot> {
+        if self.base_index == 0 || self.base_index < request_index {
             return Err(raft::Error::Store(StorageError::SnapshotTemporarilyUnavailable));
         }
         let mut snapshot = eraftpb::Snapshot::default();
@@ -325,43 +305,26 @@ impl Storage for Store {
         let metadata = snapshot.mut_metadata();
         metadata.index = self.base_index;
         metadata.term = self.base_term;
-        metadata.set_conf_state(conf_to_raft(&self.conf));
+        metadata.set_conf_state(conf::to_raft(&self.conf));
+        if !self.conf.contains(ReplicaId(to)) {
+            // `raft` refuses a snapshot that does not name its receiver. The entry that adds it lies above the
+            // base, and adding a learner once more changes nothing.
+            metadata.mut_conf_state().learners.push(to);
+        }
         Ok(snapshot)
     }
 }
 
 impl Store {
     fn entry(&self, index: u64) -> Option<eraftpb::Entry> {
-        let term = self.known_at(index)?.term;
-        Some(eraftpb::Entry { index, term, data: self.data(index)?.clone(), ..Default::default() })
-    }
-}
-
-/// Our configuration in `raft`'s words.
-pub(crate) fn conf_to_raft(conf: &ConfState) -> eraftpb::ConfState {
-    let ids = |replicas: &[ReplicaId]| replicas.iter().map(|replica| replica.0).collect();
-    eraftpb::ConfState {
-        voters: ids(&conf.voters),
-        learners: ids(&conf.learners),
-        voters_outgoing: ids(&conf.voters_outgoing),
-        learners_next: ids(&conf.learners_next),
-        auto_leave: conf.auto_leave,
-        ..Default::default()
-    }
-}
-
-/// `raft`'s configuration in ours.
-pub(crate) fn conf_from_raft(conf: &eraftpb::ConfState) -> ConfState {
-    let ids = |replicas: &[u64]| {
-        let mut ids: Vec<_> = replicas.iter().copied().map(ReplicaId).collect();
-        ids.sort_unstable();
-        ids
-    };
-    ConfState {
-        voters: ids(&conf.voters),
-        learners: ids(&conf.learners),
-        voters_outgoing: ids(&conf.voters_outgoing),
-        learners_next: ids(&conf.learners_next),
-        auto_leave: conf.auto_leave,
+        let Known { term, kind, .. } = *self.known_at(index)?;
+        let entry_type = entry_type(kind).expect("checked when the entry came in");
+        Some(eraftpb::Entry {
+            index,
+            term,
+            entry_type,
+            data: self.data(index)?.clone(),
+            ..Default::default()
+        })
     }
 }

@@ -11,7 +11,8 @@ use hcube_core::conf::ConfState;
 use hcube_core::ids::{GroupId, ReplicaId};
 use raft::eraftpb::{Entry, Message, MessageType};
 
-use crate::storage::{conf_from_raft, conf_to_raft};
+use crate::conf::{self, ConfChange};
+use crate::entry::{CONF, entry_type, kind_of};
 
 /// A Raft message between two replicas of one group.
 #[derive(Debug, Clone, PartialEq)]
@@ -56,6 +57,16 @@ impl Envelope {
     #[must_use]
     pub fn term(&self) -> u64 {
         self.message.term
+    }
+
+    /// The vote that this message tells of, its sender's own where it stands for election: the term and for whom.
+    #[must_use]
+    pub fn vote(&self) -> Option<(u64, ReplicaId)> {
+        match self.message.msg_type {
+            MessageType::MsgRequestVote => Some((self.message.term, self.from)),
+            MessageType::MsgRequestVoteResponse if !self.message.reject => Some((self.message.term, self.to)),
+            _ => None,
+        }
     }
 
     /// What a snapshot carries, if this is one.
@@ -104,6 +115,7 @@ impl Envelope {
         out.list(message.entries.iter(), |out, entry| {
             out.u64(entry.index);
             out.u64(entry.term);
+            out.u8(kind_of(entry.entry_type));
             out.bytes(&entry.data);
         });
         let carries = message.msg_type == MessageType::MsgSnapshot;
@@ -111,7 +123,7 @@ impl Envelope {
             let metadata = snapshot.get_metadata();
             out.u64(metadata.index);
             out.u64(metadata.term);
-            write_conf(out, &conf_from_raft(metadata.get_conf_state()));
+            write_conf(out, &conf::from_raft(metadata.get_conf_state()));
             out.bytes(&snapshot.data);
         });
     }
@@ -144,14 +156,7 @@ impl Envelope {
             context: reader.bytes("context")?,
             ..Default::default()
         };
-        let entries = reader.list("entries", |reader| {
-            Ok(Entry {
-                index: reader.u64("entry index")?,
-                term: reader.u64("entry term")?,
-                data: reader.bytes("entry data")?,
-                ..Default::default()
-            })
-        })?;
+        let entries = reader.list("entries", read_entry)?;
         if message.term == 0 {
             // To `raft`, a message without a term is its own.
             return Err(DecodeError::Invalid("term"));
@@ -166,13 +171,24 @@ impl Envelope {
             let metadata = snapshot.mut_metadata();
             metadata.index = reader.u64("snapshot index")?;
             metadata.term = reader.u64("snapshot term")?;
-            metadata.set_conf_state(conf_to_raft(&read_conf(reader)?));
+            metadata.set_conf_state(conf::to_raft(&read_conf(reader)?));
             snapshot.data = reader.bytes("snapshot data")?;
         } else if message.msg_type == MessageType::MsgSnapshot {
             return Err(DecodeError::Invalid("snapshot"));
         }
         Ok(Self { group, from, to, message })
     }
+}
+
+fn read_entry(reader: &mut Reader) -> Result<Entry, DecodeError> {
+    let (index, term) = (reader.u64("entry index")?, reader.u64("entry term")?);
+    let kind = reader.u8("entry kind")?;
+    let (entry_type, data) = (entry_type(kind)?, reader.bytes("entry data")?);
+    if kind == CONF {
+        // Once committed it must take effect, so what is none must not get into the log.
+        ConfChange::decode(&data)?;
+    }
+    Ok(Entry { index, term, entry_type, data, ..Default::default() })
 }
 
 /// `raft` trusts that entries follow one another and that their terms do not fall.
@@ -199,20 +215,28 @@ fn write_conf(out: &mut Vec<u8>, conf: &ConfState) {
 
 fn read_conf(reader: &mut Reader) -> Result<ConfState, DecodeError> {
     let mut replicas = || reader.list("replicas", |reader| reader.u64("replica").map(ReplicaId));
-    Ok(ConfState {
+    let conf = ConfState {
         voters: replicas()?,
         learners: replicas()?,
         voters_outgoing: replicas()?,
         learners_next: replicas()?,
         auto_leave: reader.flag("auto leave")?,
-    })
+    };
+    if conf::is_valid(&conf) { Ok(conf) } else { Err(DecodeError::Invalid("configuration")) }
 }
 
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use raft::eraftpb::EntryType;
 
     use super::*;
+    use crate::conf::ConfStep;
+
+    fn conf_change() -> Bytes {
+        let conf = ConfState::simple(vec![ReplicaId(1)], Vec::new());
+        ConfStep::AddLearner(ReplicaId(300)).change(&conf, 9).unwrap().encode()
+    }
 
     fn envelope(kind: usize, numbers: [u64; 4], data: Vec<Vec<u8>>, reject: bool) -> Envelope {
         let msg_type = KINDS[kind % KINDS.len()].1;
@@ -222,17 +246,20 @@ mod tests {
         message.reject_hint = hint;
         message.context = Bytes::from_static(b"context");
         if msg_type == MessageType::MsgAppend {
-            let entries: Vec<_> = (index + 1..)
-                .zip(data)
-                .map(|(index, data)| Entry { index, term, data: data.into(), ..Default::default() })
-                .collect();
+            let normal = |data: Vec<u8>| (EntryType::EntryNormal, Bytes::from(data));
+            let content = std::iter::once((EntryType::EntryConfChangeV2, conf_change()));
+            let content = content.chain(data.into_iter().map(normal));
+            let entry =
+                |(index, (entry_type, data))| Entry { index, term, entry_type, data, ..Default::default() };
+            let entries: Vec<_> = (index + 1..).zip(content).map(entry).collect();
             message.set_entries(entries.into());
         }
         if msg_type == MessageType::MsgSnapshot {
             message.mut_snapshot().data = Bytes::from_static(b"state");
             let metadata = message.mut_snapshot().mut_metadata();
             metadata.index = index;
-            metadata.set_conf_state(conf_to_raft(&ConfState::simple(vec![ReplicaId(1)], vec![ReplicaId(9)])));
+            metadata
+                .set_conf_state(conf::to_raft(&ConfState::simple(vec![ReplicaId(1)], vec![ReplicaId(9)])));
         }
         Envelope::wrap(GroupId(7), message).unwrap()
     }
@@ -257,5 +284,27 @@ mod tests {
             let _ = Envelope::decode(&mut Reader::new(out.into()));
             let _ = Envelope::decode(&mut Reader::new(random.into()));
         }
+    }
+    #[test]
+    fn entries_of_unknown_kinds_and_changes_that_are_none_are_refused() {
+        let entry = |kind: u8, data: &[u8]| {
+            let mut out = Vec::new();
+            out.u64(1);
+            out.u64(1);
+            out.u8(kind);
+            out.bytes(data);
+            read_entry(&mut Reader::new(out.into()))
+        };
+        assert!(entry(0, b"").is_ok());
+        assert_eq!(entry(1, &conf_change()).unwrap().entry_type, EntryType::EntryConfChangeV2);
+        assert!(matches!(entry(2, b""), Err(DecodeError::Unknown { what: "entry kind", value: 2 })));
+        assert!(entry(1, b"").is_err());
+    }
+
+    #[test]
+    fn snapshots_with_impossible_configurations_are_refused() {
+        let mut out = Vec::new();
+        write_conf(&mut out, &ConfState::simple(vec![ReplicaId(1)], vec![ReplicaId(1)]));
+        assert!(read_conf(&mut Reader::new(out.into())).is_err());
     }
 }

@@ -9,5 +9,6 @@ pub mod ids;
 pub mod limits;
 pub mod meta;
 pub mod placement;
+pub mod planted;
 pub mod record;
 pub mod topic;

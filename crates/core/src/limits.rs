@@ -30,3 +30,9 @@ pub const PRODUCERS_MAX: usize = 1024;
 pub const REGISTRATIONS_MAX: usize = 50_000;
 /// Cursors of one partition.
 pub const CURSORS_MAX: usize = 10_000;
+/// Peers that may be drained at the same time.
+pub const DRAINS_MAX: usize = 2;
+/// Replicas that only read which a topic may have beside those that vote.
+pub const READ_REPLICAS_MAX: u8 = 16;
+/// Bytes of an address or a zone; a DNS name has at most 253.
+pub const ADDRESS_BYTES_MAX: usize = 300;

@@ -3,23 +3,29 @@
 //! Every peer holds a copy, made by applying the metadata group's log in order from the [`genesis`] that all
 //! founders share.
 
+pub mod change;
 pub mod command;
+pub mod mover;
+mod placement;
 mod snapshot;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::conf::ConfState;
+use serde::{Deserialize, Serialize};
+
 use crate::cube::Cube;
 use crate::ids::{ClusterId, GroupId, Incarnation, NodeId, ReplicaId, Slot, TopicId, Vertex};
 use crate::limits;
-use crate::placement::{self, Candidate, Standing};
+use crate::placement::{Candidate, PlanError, Standing, metadata_voters, plan};
 use crate::topic::{Name, Retention};
 
+pub use change::{Change, ChangeRefusal, Changed, NewMember};
 pub use command::Command;
+pub use placement::{Placement, Replica};
 
 /// A peer of the hypercube.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Member {
     /// Its node id, never reused.
     pub node: NodeId,
@@ -33,46 +39,28 @@ pub struct Member {
     pub peer_address: String,
     /// Where clients reach it, `host:port`.
     pub client_address: String,
+    /// What it may be used for.
+    pub standing: Standing,
 }
 
-/// One replica of a group and the node that holds it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Replica {
-    /// The Raft id inside the group.
-    pub id: ReplicaId,
-    /// Its holder.
-    pub node: NodeId,
-}
-
-/// Where one group's replicas are meant to be.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Placement {
-    /// Replicas that vote, sorted by node.
-    pub voters: Vec<Replica>,
-    /// Replicas that only follow, sorted by node.
-    pub learners: Vec<Replica>,
-    /// The voter that should lead when it can.
-    pub leader: NodeId,
-}
-
-impl Placement {
-    /// The Raft configuration that this placement begins with.
+impl Member {
+    /// The member as the planner sees it.
     #[must_use]
-    pub fn conf(&self) -> ConfState {
-        let ids = |replicas: &[Replica]| replicas.iter().map(|replica| replica.id).collect();
-        ConfState::simple(ids(&self.voters), ids(&self.learners))
+    pub fn candidate(&self) -> Candidate {
+        let Self { node, vertex, standing, .. } = *self;
+        Candidate { node, vertex, zone: self.zone.clone(), standing }
     }
+}
 
-    /// Every replica, voters first.
-    pub fn replicas(&self) -> impl Iterator<Item = Replica> {
-        self.voters.iter().chain(&self.learners).copied()
-    }
-
-    /// The replica that a node holds.
-    #[must_use]
-    pub fn replica_on(&self, node: NodeId) -> Option<ReplicaId> {
-        self.replicas().find(|replica| replica.node == node).map(|replica| replica.id)
-    }
+/// Something that was lost for good, and how the hypercube went on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Loss {
+    /// The group whose majority was lost.
+    pub group: GroupId,
+    /// The epoch in which it was given up.
+    pub epoch: u64,
+    /// Whose replica went on alone; none where nothing was left and the group began anew.
+    pub survivor: Option<NodeId>,
 }
 
 /// One life of a topic.
@@ -111,6 +99,16 @@ pub struct Meta {
     pub next_replica: u64,
     /// Peers by node id.
     pub members: BTreeMap<NodeId, Member>,
+    /// Peers that were replaced at their vertices, as long as a placement still names them.
+    pub lost: BTreeMap<NodeId, Member>,
+    /// Disks that took part once and never will again.
+    pub retired: BTreeMap<Incarnation, NodeId>,
+    /// Whether slots stay where they are, whatever is wished.
+    pub paused: bool,
+    /// What was given up for good.
+    pub losses: Vec<Loss>,
+    /// Replicas that only read, by topic, where there are any.
+    pub read_replicas: BTreeMap<TopicId, u8>,
     /// The metadata group's own replicas.
     pub metadata: Placement,
     /// Each slot's replicas, S of them.
@@ -158,7 +156,7 @@ pub enum GenesisError {
     Replication(u8),
     /// The planner found no placement.
     #[error(transparent)]
-    Plan(#[from] placement::PlanError),
+    Plan(#[from] PlanError),
 }
 
 /// The first state of a hypercube: a pure function, so that repeating the call changes nothing.
@@ -184,37 +182,27 @@ pub fn genesis(
                 zone: f.zone,
                 peer_address: f.peer_address,
                 client_address: f.client_address,
+                standing: Standing::Active,
             };
             (node, member)
         })
         .collect();
-    let candidates: Vec<Candidate> = members
-        .values()
-        .map(|member| Candidate {
-            node: member.node,
-            vertex: member.vertex,
-            zone: member.zone.clone(),
-            standing: Standing::Active,
-        })
-        .collect();
-    let assignments = placement::plan(&candidates, slots, replication, &[])?;
+    let candidates: Vec<Candidate> = members.values().map(Member::candidate).collect();
+    let assignments = plan(&candidates, slots, replication, &[])?;
     let mut next_replica = 1..;
     let mut replica = |node| Replica { id: ReplicaId(next_replica.next().expect("endless")), node };
     let placement = assignments
         .into_iter()
-        .map(|assignment| Placement {
-            voters: assignment.replicas.into_iter().map(&mut replica).collect(),
-            learners: Vec::new(),
-            leader: assignment.leader,
+        .map(|assignment| {
+            let voters = assignment.replicas.into_iter().map(&mut replica).collect();
+            Placement::founding(voters, Vec::new(), assignment.leader)
         })
         .collect();
-    let mut voting = placement::metadata_voters(&candidates, &[]);
+    let mut voting = metadata_voters(&candidates, &[]);
     voting.sort_unstable();
-    let metadata = Placement {
-        voters: voting.iter().copied().map(&mut replica).collect(),
-        learners: members.keys().copied().filter(|node| !voting.contains(node)).map(&mut replica).collect(),
-        leader: voting[0],
-    };
+    let voters = voting.iter().copied().map(&mut replica).collect();
+    let learners = members.keys().copied().filter(|node| !voting.contains(node)).map(&mut replica).collect();
+    let metadata = Placement::founding(voters, learners, voting[0]);
     let next_replica = replica(NodeId(0)).id.0;
     Ok(Meta {
         cluster,
@@ -225,6 +213,11 @@ pub fn genesis(
         next_node: members.len() as u64 + 1,
         next_replica,
         members,
+        lost: BTreeMap::new(),
+        retired: BTreeMap::new(),
+        paused: false,
+        losses: Vec::new(),
+        read_replicas: BTreeMap::new(),
         metadata,
         placement,
         topics: TopicMap::new_sync(),
@@ -269,6 +262,20 @@ impl Meta {
         self.members.values().find(|member| member.vertex == vertex)
     }
 
+    /// The peers as the planner sees them, those that were lost included.
+    #[must_use]
+    pub fn candidates(&self) -> Vec<Candidate> {
+        self.members.values().chain(self.lost.values()).map(Member::candidate).collect()
+    }
+
+    /// Whether a replica existed, or was meant to, and never shall again. A replica that is merely not heard of
+    /// (yet) is not retired.
+    #[must_use]
+    pub fn is_retired(&self, group: GroupId, replica: ReplicaId) -> bool {
+        let listed = |placement: &Placement| placement.all().any(|other| other.id == replica);
+        replica.0 < self.next_replica && !self.placement_of(group).is_some_and(listed)
+    }
+
     /// Where a group's replicas are meant to be; none for a slot that the hypercube does not have.
     #[must_use]
     pub fn placement_of(&self, group: GroupId) -> Option<&Placement> {
@@ -311,6 +318,19 @@ impl Meta {
     #[must_use]
     pub fn is_deleted(&self, id: TopicId) -> bool {
         self.deleted.contains_key(&id)
+    }
+
+    fn placement_of_mut(&mut self, group: GroupId) -> Option<&mut Placement> {
+        match group.slot() {
+            None => Some(&mut self.metadata),
+            Some(Slot(slot)) => self.placement.get_mut(usize::from(slot)),
+        }
+    }
+
+    /// How many replicas that only read a topic has beside those that vote.
+    #[must_use]
+    pub fn read_replicas_of(&self, topic: TopicId) -> u8 {
+        self.read_replicas.get(&topic).copied().unwrap_or_default()
     }
 
     fn insert_topic(&mut self, topic: Topic) {

@@ -8,12 +8,14 @@
 mod ground;
 mod leaders;
 mod moves;
+mod readers;
 mod settle;
 mod spread;
 mod table;
 
 use ground::Ground;
 pub use moves::{Move, diff};
+pub use readers::readers;
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{NodeId, Slot, Vertex};

@@ -85,6 +85,18 @@ pub fn slot_of(topic: &Name, partition: u16, slots: u16) -> Slot {
     Slot(u16::try_from(at).expect("a remainder of a u16 fits one"))
 }
 
+/// The slots of a topic's partitions, each once.
+///
+/// # Panics
+/// When `slots` is 0.
+pub fn slots_of(topic: &Name, partitions: u16, slots: u16) -> impl Iterator<Item = Slot> + use<> {
+    let Slot(first) = slot_of(topic, 0, slots);
+    (0..partitions.min(slots)).map(move |partition| {
+        // Both are far below the half of a u16.
+        Slot((first + partition) % slots)
+    })
+}
+
 /// The slot in which a named publisher or subscriber is registered.
 #[must_use]
 pub fn slot_of_client(name: &Name, slots: u16) -> Slot {

@@ -141,6 +141,10 @@ impl Core {
                 self.replies.insert(id, reply);
                 self.handle(Event::Request { id, request, patience_ms });
             }
+            Input::Invitation { incarnation, reply } => {
+                // Nobody is there any more when the connection has just gone.
+                let _gone = reply.send(self.peer.invitation(incarnation));
+            }
             Input::Stop => return false,
         }
         true

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, Sender};
 
+use hcube_broker::start::Invitation;
 use hcube_broker::{Event, Frame, Reply, Request, RequestId};
-use hcube_core::ids::NodeId;
+use hcube_core::ids::{Incarnation, NodeId};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use crate::metrics::{Metrics, Queue};
@@ -33,6 +34,13 @@ pub(crate) enum Input {
         patience_ms: u32,
         /// Where the answer goes.
         reply: oneshot::Sender<Reply>,
+    },
+    /// A disk that belongs to no hypercube was met.
+    Invitation {
+        /// Which.
+        incarnation: Incarnation,
+        /// Where goes what it is to be sent; none where it is no member's.
+        reply: oneshot::Sender<Option<Invitation>>,
     },
     /// The core ends.
     Stop,

@@ -1,25 +1,27 @@
 //! The administration port: nothing but a refusal without the token.
 
+mod founding;
+mod members;
+
 use std::sync::Arc;
 use std::time::Instant;
 
-use hcube_api::admin::{Bootstrap, Bootstrapped, Identity};
 use hcube_api::openapi::{Operation, Port, Resolved, resolve};
-use hcube_api::{Code, Problem, json, media};
-use hcube_core::meta::Meta;
+use hcube_api::{Code, Problem, media};
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderMap, Request, StatusCode};
 
 use super::Shared;
 use super::answer::{self, Response, Stop};
-use super::body::{self, Incoming};
+use super::body::{self, Incoming, Read};
 use super::client::label;
 use super::limits::Limits;
 use super::listen::Context;
-use super::ready::not_ready;
-use crate::{BootstrapError, FoundingError, StartError};
+use super::peer::Peer;
+use super::ready::{check_member, not_ready};
+use members::Desk;
 
-/// Bytes of a bootstrap at most: a thousand founders.
+/// Bytes of a body at most: a bootstrap with a thousand founders.
 const BODY_BYTES_MAX: usize = 2 << 20;
 
 /// Answers one request.
@@ -54,20 +56,54 @@ async fn admit(
     // Before anything else, so that who has no token learns nothing, not even which paths there are.
     authorize(shared, request.headers())?;
     shared.hosts.check(request.uri(), request.headers(), context.local, None)?;
-    let Resolved { operation, .. } = resolved?;
+    let resolved = resolved?;
     let _permit = limits.request()?;
-    match operation {
-        Operation::Identity => Ok(answer::json(StatusCode::OK, &identity(shared))),
-        Operation::Bootstrap => {
-            let (parts, body) = request.into_parts();
-            let content_type = parts.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
-            media::expect_json(content_type)?;
-            let body =
-                body::read(body, &parts.headers, BODY_BYTES_MAX, Code::BatchTooLarge, limits.room()).await?;
-            Ok(bootstrap(shared, &body.bytes).await?)
-        }
-        _ => Err(Problem::new(Code::NotFound, "nothing is served here").into()),
+    let (parts, body) = request.into_parts();
+    let body = async || {
+        let content_type = parts.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+        media::expect_json(content_type)?;
+        body::read(body, &parts.headers, BODY_BYTES_MAX, Code::BatchTooLarge, limits.room()).await
+    };
+    match resolved.operation {
+        Operation::Identity => Ok(answer::json(StatusCode::OK, &founding::identity(shared))),
+        Operation::Bootstrap => Ok(founding::bootstrap(shared, &body().await?.bytes).await?),
+        _ => dispatch(&desk(shared)?, &resolved, parts.uri.query(), body).await,
     }
+}
+
+/// Where a peer that belongs to a hypercube is administered.
+fn desk(shared: &Shared) -> Result<Desk<'_>, Problem> {
+    if *shared.closing.borrow() {
+        return Err(not_ready("the peer is shutting down"));
+    }
+    let handle = shared.node.handle().ok_or_else(|| not_ready("the peer belongs to no hypercube yet"))?;
+    check_member(&handle)?;
+    let peer = Peer { handle, patience_ms: shared.config.patience_ms };
+    Ok(Desk { planner: &shared.planner, peer })
+}
+
+async fn dispatch(
+    desk: &Desk<'_>,
+    resolved: &Resolved,
+    query: Option<&str>,
+    body: impl AsyncFnOnce() -> Result<Read, Stop>,
+) -> Result<Response, Stop> {
+    let nothing = || Problem::new(Code::NotFound, "nothing is served here");
+    let node = || resolved.node.ok_or_else(nothing);
+    let response = match resolved.operation {
+        Operation::ListMembers => desk.list().await,
+        Operation::AddMember => desk.add(&body().await?.bytes).await,
+        Operation::DrainMember => desk.drain(node()?, &body().await?.bytes).await,
+        Operation::CancelDrain => desk.cancel_drain(node()?, &body().await?.bytes).await,
+        Operation::RemoveMember => desk.remove(node()?, query).await,
+        Operation::AlterCluster => desk.alter(&body().await?.bytes).await,
+        Operation::SetReadReplicas => {
+            let name = resolved.names.first().ok_or_else(nothing)?;
+            desk.set_read_replicas(name, &body().await?.bytes).await
+        }
+        _ => Err(nothing()),
+    };
+    response.map_err(Stop::from)
 }
 
 fn authorize(shared: &Shared, headers: &HeaderMap) -> Result<(), Problem> {
@@ -78,69 +114,5 @@ fn authorize(shared: &Shared, headers: &HeaderMap) -> Result<(), Problem> {
         Ok(())
     } else {
         Err(Problem::new(Code::Unauthorized, "show the token: Authorization: Bearer TOKEN"))
-    }
-}
-
-fn identity(shared: &Shared) -> Identity {
-    let incarnation = shared.node.incarnation();
-    let Some(handle) = shared.node.handle() else {
-        return Identity { incarnation, cluster_id: None, node_id: None, vertex: None };
-    };
-    Identity {
-        incarnation,
-        cluster_id: Some(handle.cluster()),
-        node_id: Some(handle.node()),
-        vertex: Some(handle.status().vertex),
-    }
-}
-
-async fn bootstrap(shared: &Shared, body: &[u8]) -> Result<Response, Problem> {
-    let wanted: Bootstrap = json::from_slice(body)?;
-    wanted.check()?;
-    let created = shared.node.handle().is_none();
-    let call = crate::Bootstrap {
-        cluster: wanted.cluster_id,
-        founders: wanted.founders.iter().cloned().map(Into::into).collect(),
-        slots: wanted.slots,
-        replication: wanted.replication,
-    };
-    let handle = shared.node.bootstrap(call).await.map_err(|error| refusal(&error))?;
-    let meta = handle.meta();
-    if !is_as_wanted(&meta, &wanted) {
-        let detail = "the hypercube of this name was founded with other founders or settings";
-        return Err(Problem::new(Code::AlreadyBootstrapped, detail));
-    }
-    let mut members: Vec<_> = meta.members.values().collect();
-    members.sort_by_key(|member| member.vertex);
-    let node_ids = members.into_iter().map(|member| member.node).collect();
-    let status = if created { StatusCode::CREATED } else { StatusCode::OK };
-    Ok(answer::json(status, &Bootstrapped { cluster_id: meta.cluster, node_ids, created }))
-}
-
-/// Whether an existing hypercube is the one asked for. Addresses do not count: they change.
-fn is_as_wanted(meta: &Meta, wanted: &Bootstrap) -> bool {
-    let founded = |founder: &hcube_api::admin::Founder| {
-        meta.member_at(founder.vertex).is_some_and(|member| member.incarnation == founder.incarnation)
-    };
-    meta.slots == wanted.slots
-        && meta.replication == wanted.replication
-        && meta.members.len() == wanted.founders.len()
-        && wanted.founders.iter().all(founded)
-}
-
-fn refusal(error: &BootstrapError) -> Problem {
-    let detail = error.to_string();
-    match error {
-        BootstrapError::Genesis(_) | BootstrapError::Founding(FoundingError::NotListed { .. }) => {
-            Problem::invalid(detail)
-        }
-        BootstrapError::Founding(FoundingError::OtherCluster { .. }) => {
-            Problem::new(Code::WrongCluster, detail)
-        }
-        BootstrapError::Start(StartError::Ended) => not_ready("the peer is shutting down"),
-        BootstrapError::Founding(_) | BootstrapError::Start(_) => {
-            tracing::error!(%error, "the hypercube could not be founded");
-            Problem::new(Code::Internal, detail)
-        }
     }
 }

@@ -15,8 +15,10 @@ use super::answer::{self, Response, Stop};
 use super::body::{self, Body, Held, Incoming, Read};
 use super::listen::Context;
 use super::peer::Peer;
-use super::ready::not_ready;
+use super::ready::{check_member, not_ready};
+use super::survey::Survey;
 use super::{Shared, clients, cluster, publish, pull, topics};
+use crate::Handle;
 
 /// Bytes of a control request's body at most; the largest sets a cursor in 1,024 partitions.
 const CONTROL_BYTES_MAX: usize = 256 << 10;
@@ -71,9 +73,9 @@ async fn admit(
         member.map(|member| member.client_address)
     });
     shared.hosts.check(request.uri(), request.headers(), context.local, advertised.as_deref())?;
-    let Resolved { operation, names } = resolved?;
+    let Resolved { operation, names, .. } = resolved?;
     let (parts, body) = request.into_parts();
-    if let Some(response) = probe(shared, operation) {
+    if let Some(response) = probe(shared, handle.as_ref(), operation).await {
         return response.map_err(Stop::from);
     }
     let of_connection = shared.limits.of_connection(&context.under_way)?;
@@ -82,6 +84,7 @@ async fn admit(
         return Err(not_ready("the peer is shutting down").into());
     }
     let handle = handle.ok_or_else(|| not_ready("the peer belongs to no hypercube yet"))?;
+    check_member(&handle)?;
     let peer = Peer { handle, patience_ms: shared.config.patience_ms };
     let call = Call { shared, peer, parts, names };
     let response = dispatch(operation, call, body).await?;
@@ -100,17 +103,26 @@ async fn admit(
 }
 
 /// Answers what must be answered whatever the load and whatever the hypercube does.
-fn probe(shared: &Shared, operation: Operation) -> Option<Result<Response, Problem>> {
+async fn probe(
+    shared: &Shared,
+    handle: Option<&Handle>,
+    operation: Operation,
+) -> Option<Result<Response, Problem>> {
     match operation {
         Operation::Health => Some(Ok(answer::json(StatusCode::OK, &Health::ok()))),
         Operation::Ready => Some(if *shared.closing.borrow() {
             Err(not_ready("the peer is shutting down"))
+        } else if let Some(Err(problem)) = handle.map(check_member) {
+            Err(problem)
         } else if shared.ready.is_set() {
             Ok(answer::json(StatusCode::OK, &Health::ok()))
         } else {
             Err(not_ready("the peer has not caught up yet"))
         }),
         Operation::Metrics => {
+            if let Some(handle) = handle {
+                show_members(shared, handle).await;
+            }
             let text = shared.metrics.text(&shared.node.metrics().text());
             Some(Ok(answer::answer(StatusCode::OK, media::PROMETHEUS, text.into_bytes())))
         }
@@ -119,6 +131,17 @@ fn probe(shared: &Shared, operation: Operation) -> Option<Result<Response, Probl
         }
         _ => None,
     }
+}
+
+/// Brings what the metrics say of members and slots up to date: only who asks needs to know.
+async fn show_members(shared: &Shared, handle: &Handle) {
+    let peer = Peer { handle: handle.clone(), patience_ms: shared.config.patience_ms };
+    let view = peer.view();
+    // Without a plan the figures stay as they were, and the log says why there is none.
+    let Ok(outlook) = shared.planner.outlook(&view.meta).await else { return };
+    let survey = Survey::new(&view);
+    let states = survey.members().into_iter().map(|member| survey.state(member));
+    shared.node.metrics().show_members(states, outlook.rebalance());
 }
 
 /// A request that is served, but for its body.
@@ -188,7 +211,8 @@ async fn dispatch(operation: Operation, call: Call<'_>, body: Incoming) -> Resul
             let body = call.body(body).await?;
             clients::set_cursor(peer, &call.names[0], &call.names[1], &body.bytes).await
         }
-        Operation::DescribeCluster => Ok(cluster::describe(peer)),
+        Operation::DescribeCluster => cluster::describe(&call.shared.planner, peer).await,
+        Operation::PlanCluster => cluster::plan(&call.shared.planner, peer, call.parts.uri.query()).await,
         Operation::FindRoute => cluster::route(peer, call.name(), call.parts.uri.query()).await,
         // The first four are answered by `probe`; the others stand at the other port, where `resolve` looks
         // for them.
@@ -197,7 +221,14 @@ async fn dispatch(operation: Operation, call: Call<'_>, body: Incoming) -> Resul
         | Operation::Metrics
         | Operation::OpenApi
         | Operation::Bootstrap
-        | Operation::Identity => Err(Problem::new(Code::NotFound, "nothing is served here")),
+        | Operation::Identity
+        | Operation::ListMembers
+        | Operation::AddMember
+        | Operation::DrainMember
+        | Operation::CancelDrain
+        | Operation::RemoveMember
+        | Operation::AlterCluster
+        | Operation::SetReadReplicas => Err(Problem::new(Code::NotFound, "nothing is served here")),
     };
     response.map_err(Stop::from)
 }
@@ -218,11 +249,19 @@ pub(super) fn label(operation: Operation) -> &'static str {
         Operation::SetCursor => "set-cursor",
         Operation::DescribeCluster => "describe-cluster",
         Operation::FindRoute => "find-route",
+        Operation::PlanCluster => "plan-cluster",
         Operation::Health => "health",
         Operation::Ready => "ready",
         Operation::Metrics => "metrics",
         Operation::OpenApi => "open-api",
         Operation::Bootstrap => "bootstrap",
         Operation::Identity => "identity",
+        Operation::ListMembers => "list-members",
+        Operation::AddMember => "add-member",
+        Operation::DrainMember => "drain-member",
+        Operation::CancelDrain => "cancel-drain",
+        Operation::RemoveMember => "remove-member",
+        Operation::AlterCluster => "alter-cluster",
+        Operation::SetReadReplicas => "set-read-replicas",
     }
 }

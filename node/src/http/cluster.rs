@@ -1,40 +1,40 @@
 //! The hypercube as a whole, and the way that a request takes through it.
 
-use hcube_api::cluster::{Cluster, Group, Member, MemberState, Route, SlotPlacement};
+mod plan;
+
+use hcube_api::cluster::{Cluster, Group, Loss, Member, Route, SlotPlacement, SlotState};
 use hcube_api::messages::partition_query;
 use hcube_api::{Code, Problem};
 use hcube_broker::{Answer, Request};
-use hcube_core::ids::{GroupId, NodeId, Slot};
-use hcube_core::meta::Placement;
+use hcube_core::ids::GroupId;
+use hcube_core::meta::{Meta, Placement};
 use hcube_core::topic::{Name, slot_of};
 use http::StatusCode;
 
 use super::answer::{self, Response};
 use super::error::Asked;
+use super::outlook::Planner;
 use super::peer::{Answered, Peer, View, topic_ref};
-use crate::wanted;
+use super::survey::Survey;
+
+pub(super) use plan::plan;
 
 /// How long the way waits for the leader to say that it leads, in milliseconds.
 const ROUTE_MS: u32 = 2_000;
 
 /// `GET /v1/cluster`
-pub(super) fn describe(peer: &Peer) -> Response {
+pub(super) async fn describe(planner: &Planner, peer: &Peer) -> Result<Response, Problem> {
     let view = peer.view();
-    let (meta, cube) = (&view.meta, view.meta.cube());
+    let outlook = planner.outlook(&view.meta).await?;
+    let (meta, cube, survey) = (&view.meta, view.meta.cube(), Survey::new(&view));
     let member = |member: &hcube_core::meta::Member| Member {
         label: view.label(member.vertex),
         vertex: member.vertex,
         node_id: member.node,
-        state: state(&view, member.node),
+        state: survey.state(member),
         client_address: member.client_address.clone(),
         zone: member.zone.clone(),
     };
-    let mut members: Vec<Member> = meta.members.values().map(member).collect();
-    members.sort_by_key(|member| member.vertex);
-    let slots = meta.placement.iter().zip(0..).map(|(placement, slot)| {
-        let Group { leader, replicas } = group(&view, Slot(slot).into(), placement);
-        SlotPlacement { slot: Slot(slot), leader, replicas }
-    });
     let body = Cluster {
         cluster_id: meta.cluster,
         answered_by: view.label(view.status.vertex),
@@ -43,14 +43,16 @@ pub(super) fn describe(peer: &Peer) -> Response {
         dimension: view.dimension,
         replication: meta.replication,
         epoch: meta.epoch,
-        members,
+        members: survey.members().into_iter().map(member).collect(),
         edges: cube.edges().map(|(high, low)| [view.label(low), view.label(high)]).collect(),
         metadata: group(&view, GroupId::META, &meta.metadata),
-        slots: slots.collect(),
+        slots: view.slots().filter_map(|(id, placement)| slot(&view, id, placement)).collect(),
+        rebalance: outlook.rebalance(),
+        losses: losses(meta),
     };
     let mut response = answer::json(StatusCode::OK, &body);
     answer::set_path(&mut response, &[view.status.vertex], view.dimension);
-    response
+    Ok(response)
 }
 
 fn group(view: &View, id: GroupId, placement: &Placement) -> Group {
@@ -58,15 +60,27 @@ fn group(view: &View, id: GroupId, placement: &Placement) -> Group {
     Group { leader, replicas: view.replicas(placement) }
 }
 
-fn state(view: &View, node: NodeId) -> MemberState {
-    let own = view.status.node;
-    if node == own || view.status.links.contains(&node) {
-        MemberState::Up
-    } else if wanted(&view.status.meta, own).contains_key(&node) {
-        MemberState::Down
-    } else {
-        MemberState::Unknown
-    }
+fn slot(view: &View, id: GroupId, placement: &Placement) -> Option<SlotPlacement> {
+    let Group { leader, replicas } = group(view, id, placement);
+    let arriving = view.status.arriving.get(&id).into_iter().flatten().copied();
+    Some(SlotPlacement {
+        slot: id.slot()?,
+        leader,
+        replicas,
+        state: if placement.settled { SlotState::Settled } else { SlotState::Moving },
+        // What the status is about may be older than the placement.
+        arriving: view.labels(arriving.filter(|node| placement.replicas().any(|r| r.node == *node))),
+        leaving: view.labels(placement.leaving.iter().map(|replica| replica.node)),
+        readers: view.labels(placement.learners.iter().map(|replica| replica.node)),
+    })
+}
+
+fn losses(meta: &Meta) -> Vec<Loss> {
+    let loss = |loss: &hcube_core::meta::Loss| {
+        let hcube_core::meta::Loss { group, epoch, survivor } = *loss;
+        Some(Loss { slot: group.slot()?, epoch, survivor })
+    };
+    meta.losses.iter().filter_map(loss).collect()
 }
 
 /// `GET /v1/cluster/route/{topic}`

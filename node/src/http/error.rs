@@ -1,5 +1,7 @@
 //! What the broker's errors are in HTTP: the one place that says so.
 
+mod change;
+
 use hcube_api::topics::Retention;
 use hcube_api::{Code, Problem};
 use hcube_broker::Error;
@@ -48,6 +50,7 @@ pub(super) fn problem(error: &Error, asked: Asked) -> Problem {
         Error::NotHere => as_is(Code::ReplicaNotHere),
         Error::Overloaded => as_is(Code::Overloaded).retry_after_ms(ELECTION_MS),
         Error::DiskFull => as_is(Code::DiskFull).retry_after_ms(DISK_MS),
+        Error::Change(refusal) => change::problem(refusal),
         Error::Read(_) => {
             // What exactly failed names files, which is for this peer's log.
             tracing::error!(%error, "records could not be read");

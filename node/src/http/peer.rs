@@ -1,6 +1,7 @@
 //! The peer as handlers see it: asks it, finds topics, and knows who stands where.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use hcube_api::label::Label;
 use hcube_api::{Code, Problem};
@@ -12,6 +13,9 @@ use hcube_core::topic::Name;
 
 use super::error::{self, Asked};
 use crate::Handle;
+
+/// How long a change waits until this very peer has heard of it, so that its clients see what they did.
+const OWN_CHANGE: Duration = Duration::from_secs(1);
 
 /// A good answer and the way to it.
 #[derive(Debug)]
@@ -92,6 +96,11 @@ impl Peer {
         if found.id == topic.id { Err(error::unknown_topic(&topic.name)) } else { Ok(found) }
     }
 
+    /// Waits until this peer has applied a change, but not for long: the change is made already.
+    pub async fn heard(&self, applied: impl Fn(&Meta) -> bool) {
+        let _late = tokio::time::timeout(OWN_CHANGE, self.handle.meta_where(applied)).await;
+    }
+
     /// What this peer knows of the others.
     pub fn view(&self) -> View {
         let meta = self.handle.meta();
@@ -141,6 +150,16 @@ impl View {
 
     /// The vertices of a group's replicas.
     pub fn replicas(&self, placement: &Placement) -> Vec<Label> {
-        placement.replicas().filter_map(|replica| self.label_of(replica.node)).collect()
+        self.labels(placement.replicas().map(|replica| replica.node))
+    }
+
+    /// Where these nodes stand, as far as they are members.
+    pub fn labels(&self, nodes: impl IntoIterator<Item = NodeId>) -> Vec<Label> {
+        nodes.into_iter().filter_map(|node| self.label_of(node)).collect()
+    }
+
+    /// The slots as groups, and where their replicas are meant to be.
+    pub fn slots(&self) -> impl Iterator<Item = (GroupId, &Placement)> {
+        self.meta.groups().filter(|(group, _)| *group != GroupId::META)
     }
 }

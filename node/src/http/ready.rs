@@ -1,4 +1,4 @@
-//! Readiness: latches once the peer has joined and caught up; only shutdown or local damage clears it.
+//! Readiness: latches once the peer has joined and caught up; only shutdown, leaving or local damage clears it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -7,6 +7,7 @@ use hcube_api::{Code, Problem};
 use hcube_broker::Status;
 
 use super::{Shared, closed};
+use crate::Handle;
 
 /// Milliseconds after which it makes sense to ask again.
 const RETRY_AFTER_MS: u64 = 1_000;
@@ -29,6 +30,14 @@ impl Latch {
 /// A peer that is not (or no longer) ready.
 pub(super) fn not_ready(detail: &str) -> Problem {
     Problem::new(Code::NotReady, detail).retry_after_ms(RETRY_AFTER_MS)
+}
+
+/// Whether a peer is still a member.
+///
+/// # Errors
+/// `not-ready`: it has left its hypercube, which goes on without it.
+pub(super) fn check_member(handle: &Handle) -> Result<(), Problem> {
+    if handle.status().removed { Err(not_ready("the peer has left its hypercube")) } else { Ok(()) }
 }
 
 /// Sets the latch as soon as the peer belongs to a hypercube and has caught up.

@@ -1,7 +1,6 @@
 //! Topics: create, describe, alter, delete, list.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use hcube_api::topics::{
@@ -11,7 +10,7 @@ use hcube_api::{Code, Problem, json};
 use hcube_broker::request::TopicInfo;
 use hcube_broker::{Answer, Request};
 use hcube_core::ids::TopicId;
-use hcube_core::meta::{Meta, Topic};
+use hcube_core::meta::Topic;
 use hcube_core::topic::{Name, slot_of};
 use http::StatusCode;
 
@@ -23,8 +22,6 @@ use super::peer::{Answered, Peer, View, topic_ref, unexpected};
 const DESCRIBE_MS: u32 = 2_000;
 /// Partitions asked at a time.
 const AT_ONCE: usize = 32;
-/// How long a change waits until this very peer has heard of it, so that its clients see what they did.
-const OWN_CHANGE: Duration = Duration::from_secs(1);
 
 /// `GET /v1/topics`
 pub(super) fn list(peer: &Peer) -> Response {
@@ -53,7 +50,7 @@ pub(super) async fn create(peer: &Peer, name: &Name, body: &[u8]) -> Result<Resp
         retention: retention.into(),
     };
     let (topic, path) = changed(peer.ask(request).await?)?;
-    heard(peer, |meta| meta.topic(&topic.name).is_some() || meta.is_deleted(topic.id)).await;
+    peer.heard(|meta| meta.topic(&topic.name).is_some() || meta.is_deleted(topic.id)).await;
     let view = peer.view();
     let created = topic.id == id;
     let (status, body) = if created {
@@ -89,7 +86,7 @@ pub(super) async fn alter(peer: &Peer, name: &Name, body: &[u8]) -> Result<Respo
     let retention = patch.retention.apply(before.retention.into());
     let request = Request::AlterTopic { name: name.clone(), retention: retention.into() };
     let (topic, path) = changed(peer.ask(request).await.map_err(|problem| about(problem, name))?)?;
-    heard(peer, |meta| {
+    peer.heard(|meta| {
         meta.topic(&topic.name).is_none_or(|known| known.id != topic.id || known.retention == topic.retention)
     })
     .await;
@@ -102,7 +99,7 @@ pub(super) async fn alter(peer: &Peer, name: &Name, body: &[u8]) -> Result<Respo
 pub(super) async fn delete(peer: &Peer, name: &Name) -> Result<Response, Problem> {
     let request = Request::DeleteTopic { name: name.clone() };
     let (topic, path) = changed(peer.ask(request).await.map_err(|problem| about(problem, name))?)?;
-    heard(peer, |meta| meta.is_deleted(topic.id)).await;
+    peer.heard(|meta| meta.is_deleted(topic.id)).await;
     let mut response = answer::empty(StatusCode::NO_CONTENT);
     answer::set_path(&mut response, &path, peer.view().dimension);
     Ok(response)
@@ -121,11 +118,6 @@ fn changed(answered: Answered) -> Result<(Topic, Vec<hcube_core::ids::Vertex>), 
     }
 }
 
-/// Waits until this peer has applied a change, but not for long: the change is made already.
-async fn heard(peer: &Peer, applied: impl Fn(&Meta) -> bool) {
-    let _late = tokio::time::timeout(OWN_CHANGE, peer.handle.meta_where(applied)).await;
-}
-
 /// A topic that was created this moment: nothing in it, and its replicas are where the plan says.
 fn brand_new(view: &View, topic: &Topic) -> TopicBody {
     let partitions = (0..topic.partitions).map(|partition| Partition {
@@ -133,7 +125,7 @@ fn brand_new(view: &View, topic: &Topic) -> TopicBody {
         high_watermark: Some(0),
         ..placed(view, topic, partition)
     });
-    body(topic, partitions.collect())
+    body(view, topic, partitions.collect())
 }
 
 /// A topic with how each partition stands, as its leader says.
@@ -157,25 +149,29 @@ async fn described(peer: &Peer, topic: &Topic) -> Result<TopicBody, Problem> {
             Err(_) => placed,
         });
     }
-    Ok(body(topic, partitions))
+    Ok(body(&view, topic, partitions))
 }
 
-fn body(topic: &Topic, partitions: Vec<Partition>) -> TopicBody {
+fn body(view: &View, topic: &Topic, partitions: Vec<Partition>) -> TopicBody {
     let retention: Retention = topic.retention.into();
-    TopicBody { name: topic.name.clone(), id: topic.id, retention, partitions }
+    let read_replicas = view.meta.read_replicas_of(topic.id);
+    TopicBody { name: topic.name.clone(), id: topic.id, retention, read_replicas, partitions }
 }
 
 /// A partition as far as this peer knows without asking.
 fn placed(view: &View, topic: &Topic, partition: u16) -> Partition {
     let slot = slot_of(&topic.name, partition, view.meta.slots);
     let placement = view.meta.placement_of(slot.into());
-    let replicas = placement.into_iter().flat_map(|placement| placement.replicas());
-    let replica = |node| Some(Replica { label: view.label_of(node)?, node_id: node, in_sync: None });
+    let replica =
+        |node, votes| Some(Replica { label: view.label_of(node)?, node_id: node, in_sync: None, votes });
+    let replicas = placement.into_iter().flat_map(|placement| {
+        placement.replicas().filter_map(|held| replica(held.node, placement.votes(held.node)))
+    });
     Partition {
         partition,
         slot,
         leader: view.leader(slot.into()).and_then(|node| view.label_of(node)),
-        replicas: replicas.filter_map(|held| replica(held.node)).collect(),
+        replicas: replicas.collect(),
         start_offset: None,
         high_watermark: None,
     }
@@ -184,12 +180,12 @@ fn placed(view: &View, topic: &Topic, partition: u16) -> Partition {
 /// The same with what its leader said.
 fn standing(view: &View, placed: Partition, answer: &Answer) -> Partition {
     let Answer::Partition { log_start, high_watermark, leader, replicas, .. } = answer else { return placed };
-    let in_sync = |node| replicas.iter().find(|status| status.node == node).map(|status| status.in_sync);
-    let replicas = placed
-        .replicas
-        .into_iter()
-        .map(|replica| Replica { in_sync: in_sync(replica.node_id), ..replica })
-        .collect();
+    let told = |replica: Replica| {
+        let status = replicas.iter().find(|status| status.node == replica.node_id);
+        let votes = status.map_or(replica.votes, |status| status.votes);
+        Replica { in_sync: status.map(|status| status.in_sync), votes, ..replica }
+    };
+    let replicas = placed.replicas.into_iter().map(told).collect();
     Partition {
         leader: view.label_of(*leader),
         replicas,

@@ -12,8 +12,8 @@ use crate::founding::node_of;
 pub(super) enum Admission {
     /// It is this member: frames flow.
     Member(NodeId),
-    /// It is a founder that does not know it yet: it gets the genesis.
-    Founder(NodeId),
+    /// It is this member and does not know it yet: it gets the genesis, or an invitation.
+    Unbound(NodeId),
 }
 
 /// Why a link is closed again.
@@ -44,8 +44,14 @@ pub(super) enum Refusal {
         shown: Incarnation,
     },
     /// It belongs to no hypercube, and this one does not wait for it.
-    #[error("the incarnation {0} belongs to no cluster and is not a founder of this one")]
+    #[error("the incarnation {0} belongs to no cluster and is not a member of this one")]
     Stranger(Incarnation),
+    /// Groups count on its replicas since the founding, and an invitation would not give it those.
+    #[error("node {0} is a founder: only one that was there at the founding can tell it so")]
+    Founder(NodeId),
+    /// This node itself is none any more.
+    #[error("this node has left the hypercube")]
+    Left,
     /// It would not understand what this hypercube writes.
     #[error("it knows feature level {theirs}, this cluster is at {ours}")]
     FeatureLevel {
@@ -72,29 +78,60 @@ pub(super) fn admit(
     if hello.feature_level < meta.feature_level {
         return Err(Refusal::FeatureLevel { ours: meta.feature_level, theirs: hello.feature_level });
     }
+    if !meta.members.contains_key(&ours.node) {
+        return Err(Refusal::Left);
+    }
     let Some(theirs) = hello.member else {
         let node = node_of(meta, hello.incarnation).ok_or(Refusal::Stranger(hello.incarnation))?;
-        return Ok(Admission::Founder(node));
+        return Ok(Admission::Unbound(node));
     };
     if theirs.cluster != ours.cluster {
         return Err(Refusal::OtherCluster { ours: ours.cluster, theirs: theirs.cluster });
     }
     let node = theirs.node;
-    let member = meta.members.get(&node).ok_or(Refusal::NotMember(node))?;
-    if member.incarnation != hello.incarnation {
-        let (bound, shown) = (member.incarnation, hello.incarnation);
-        return Err(Refusal::OtherIncarnation { node, bound, shown });
+    let bound = disk_of(meta, node).ok_or(Refusal::NotMember(node))?;
+    if bound != hello.incarnation {
+        return Err(Refusal::OtherIncarnation { node, bound, shown: hello.incarnation });
     }
     Ok(Admission::Member(node))
 }
 
+/// The disk that a node with links to others is bound to.
+fn disk_of(meta: &Meta, node: NodeId) -> Option<Incarnation> {
+    let parting = || {
+        let mut retired = meta.retired.iter().filter(|_| is_parting(meta, node));
+        retired.find(|(_, retired)| **retired == node).map(|(incarnation, _)| *incarnation)
+    };
+    meta.members.get(&node).map(|member| member.incarnation).or_else(parting)
+}
+
+/// Whether this node and another may have a link.
+pub(super) fn may_link(meta: &Meta, ours: NodeId, node: NodeId) -> bool {
+    meta.members.contains_key(&ours) && (meta.members.contains_key(&node) || is_parting(meta, node))
+}
+
+/// Whether a node that was removed has yet to hear of it: until the metadata group does without it. One that was
+/// replaced hears nothing more.
+pub(super) fn is_parting(meta: &Meta, node: NodeId) -> bool {
+    let known = meta.members.contains_key(&node) || meta.lost.contains_key(&node);
+    !known && meta.metadata.leaving.iter().any(|replica| replica.node == node)
+}
+
+/// Whether groups count on replicas that the node got with the genesis: a member that joined later gets its replicas
+/// when it is there, and nobody counts on them before.
+pub(super) fn is_counted_on(meta: &Meta, node: NodeId) -> bool {
+    meta.placement.iter().any(|placement| placement.settled && placement.votes(node))
+}
+
 #[cfg(test)]
 mod tests {
+    use hcube_core::ids::ReplicaId;
+    use hcube_core::meta::Replica;
+
     use super::*;
     use crate::links::wanted::tests::meta;
 
-    fn judge(incarnation: u128, member: Option<(u128, u64)>) -> Result<Admission, Refusal> {
-        let meta = meta(3, 8);
+    fn judge_by(meta: &Meta, incarnation: u128, member: Option<(u128, u64)>) -> Result<Admission, Refusal> {
         let place =
             |(cluster, node): (u128, u64)| Membership { cluster: ClusterId(cluster), node: NodeId(node) };
         let hello = Hello {
@@ -103,19 +140,62 @@ mod tests {
             member: member.map(place),
             address: String::new(),
         };
-        admit(&meta, place((1, 1)), Incarnation(100), &hello)
+        admit(meta, place((1, 1)), Incarnation(100), &hello)
+    }
+
+    fn judge(incarnation: u128, member: Option<(u128, u64)>) -> Result<Admission, Refusal> {
+        judge_by(&meta(3, 8), incarnation, member)
     }
 
     #[test]
     fn members_prove_node_id_and_disk() {
         // The members are nodes 1, 2, 3 with incarnations 100, 101, 102.
         assert_eq!(judge(101, Some((1, 2))), Ok(Admission::Member(NodeId(2))));
-        assert_eq!(judge(102, None), Ok(Admission::Founder(NodeId(3))));
+        assert_eq!(judge(102, None), Ok(Admission::Unbound(NodeId(3))));
         assert!(matches!(judge(101, Some((1, 3))), Err(Refusal::OtherIncarnation { .. })));
         assert!(matches!(judge(77, Some((1, 2))), Err(Refusal::OtherIncarnation { .. })));
         assert!(matches!(judge(101, Some((2, 2))), Err(Refusal::OtherCluster { .. })));
         assert_eq!(judge(101, Some((1, 9))), Err(Refusal::NotMember(NodeId(9))));
         assert_eq!(judge(77, None), Err(Refusal::Stranger(Incarnation(77))));
         assert_eq!(judge(100, Some((1, 1))), Err(Refusal::Oneself));
+    }
+
+    #[test]
+    fn a_removed_node_is_met_until_it_has_heard_of_it() {
+        let mut meta = meta(4, 8);
+        let node = NodeId(4);
+        let member = meta.members.remove(&node).unwrap();
+        meta.retired.insert(member.incarnation, node);
+        meta.metadata.leaving = vec![Replica { id: ReplicaId(99), node }];
+        assert_eq!(judge_by(&meta, 103, Some((1, 4))), Ok(Admission::Member(node)));
+        assert!(may_link(&meta, NodeId(1), node));
+        assert!(matches!(judge_by(&meta, 77, Some((1, 4))), Err(Refusal::OtherIncarnation { .. })));
+        assert_eq!(judge_by(&meta, 103, None), Err(Refusal::Stranger(Incarnation(103))));
+        meta.metadata.leaving.clear();
+        assert_eq!(judge_by(&meta, 103, Some((1, 4))), Err(Refusal::NotMember(node)));
+        assert!(!may_link(&meta, NodeId(1), node));
+    }
+
+    #[test]
+    fn a_node_whose_disk_is_lost_is_refused_and_so_is_everybody_by_a_node_that_has_left() {
+        let mut meta = meta(4, 8);
+        let member = meta.members.remove(&NodeId(4)).unwrap();
+        meta.retired.insert(member.incarnation, NodeId(4));
+        meta.lost.insert(NodeId(4), member);
+        meta.metadata.leaving = vec![Replica { id: ReplicaId(99), node: NodeId(4) }];
+        assert_eq!(judge_by(&meta, 103, Some((1, 4))), Err(Refusal::NotMember(NodeId(4))));
+        meta.members.remove(&NodeId(1));
+        assert_eq!(judge_by(&meta, 101, Some((1, 2))), Err(Refusal::Left));
+    }
+
+    #[test]
+    fn founders_are_counted_on_and_members_that_have_not_come_yet_are_not() {
+        let mut meta = meta(3, 8);
+        assert!(is_counted_on(&meta, NodeId(3)));
+        let joined = Replica { id: ReplicaId(99), node: NodeId(4) };
+        meta.placement[0].learners.push(joined);
+        meta.placement[1].voters.push(joined);
+        meta.placement[1].settled = false;
+        assert!(!is_counted_on(&meta, NodeId(4)));
     }
 }

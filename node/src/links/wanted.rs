@@ -3,21 +3,23 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use hcube_core::ids::NodeId;
-use hcube_core::meta::Meta;
+use hcube_core::meta::{Meta, Placement};
 
 /// The peers that a node keeps links to, with their addresses: those it shares a slot with, because replication
 /// goes straight from leader to follower; whoever votes on the metadata, which everybody follows; and its
-/// neighbours in the hypercube, over which requests are forwarded. Wanting is mutual.
+/// neighbours in the hypercube, over which requests are forwarded. Replicas count until they are gone. Wanting is
+/// mutual; a node that has left wants nobody, and nobody wants a node whose disk is lost.
 #[must_use]
 pub fn wanted(meta: &Meta, node: NodeId) -> BTreeMap<NodeId, String> {
     let Some(own) = meta.members.get(&node) else { return BTreeMap::new() };
-    let voters: BTreeSet<NodeId> = meta.metadata.voters.iter().map(|voter| voter.node).collect();
+    let Placement { voters, leaving, .. } = &meta.metadata;
+    let voters: BTreeSet<NodeId> = voters.iter().chain(leaving).map(|replica| replica.node).collect();
     let followers = meta.members.keys().copied().filter(|_| voters.contains(&node));
     let mates = meta
         .placement
         .iter()
         .filter(|placement| placement.replica_on(node).is_some())
-        .flat_map(|placement| placement.replicas().map(|replica| replica.node));
+        .flat_map(|placement| placement.all().map(|replica| replica.node));
     let neighbours = meta.cube().folded_neighbours(own.vertex).into_iter();
     let neighbours = neighbours.filter_map(|vertex| Some(meta.member_at(vertex)?.node));
     let peers: BTreeSet<NodeId> =
@@ -28,8 +30,8 @@ pub fn wanted(meta: &Meta, node: NodeId) -> BTreeMap<NodeId, String> {
 
 #[cfg(test)]
 pub(super) mod tests {
-    use hcube_core::ids::{ClusterId, Incarnation, Vertex};
-    use hcube_core::meta::{Founder, genesis};
+    use hcube_core::ids::{ClusterId, Incarnation, ReplicaId, Vertex};
+    use hcube_core::meta::{Founder, Member, Replica, genesis};
 
     use super::*;
 
@@ -72,5 +74,34 @@ pub(super) mod tests {
     #[test]
     fn a_node_that_is_no_member_wants_nobody() {
         assert!(wanted(&meta(3, 8), NodeId(9)).is_empty());
+    }
+
+    #[test]
+    fn whoever_still_holds_a_replica_is_wanted_and_a_lost_disk_is_not() {
+        let mut meta = meta(40, 16);
+        let own = NodeId(40);
+        let near = wanted(&meta, own);
+        let far = |node: &&NodeId| **node != own && !near.contains_key(*node);
+        let other = *meta.members.keys().find(far).unwrap();
+        let replica = |node| Replica { id: ReplicaId(9000 + node), node: NodeId(node) };
+        meta.placement[3].learners.push(replica(own.0));
+        meta.placement[3].leaving.push(replica(other.0));
+        assert!(wanted(&meta, own).contains_key(&other) && wanted(&meta, other).contains_key(&own));
+
+        let third = NodeId(39);
+        let before = wanted(&meta, third);
+        meta.metadata.leaving.push(replica(own.0));
+        assert!(
+            wanted(&meta, third).contains_key(&own),
+            "it may lead the metadata group until that does without"
+        );
+        assert_eq!(wanted(&meta, own).len(), 39);
+        meta.metadata.leaving.clear();
+        assert_eq!(wanted(&meta, third), before);
+
+        let lost = meta.members.remove(&other).unwrap();
+        meta.members.insert(NodeId(41), Member { node: NodeId(41), ..lost.clone() });
+        meta.lost.insert(other, lost);
+        assert!(!wanted(&meta, own).contains_key(&other) && wanted(&meta, other).is_empty());
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! u32 length of the payload, u32 crc32c of kind and payload, u8 kind, payload; little-endian
-//! kinds: 0 = nothing, to show that the side is alive; 1 = a frame of the broker; 2 = a genesis
+//! kinds: 0 = nothing, to show that the side is alive; 1 = a frame of the broker; 2 = a genesis; 3 = an
+//!        invitation
 //! ```
 
 use std::io;
@@ -24,6 +25,8 @@ pub(super) enum Kind {
     Frame,
     /// An encoded genesis.
     Genesis,
+    /// An encoded invitation.
+    Invitation,
 }
 
 /// Why what arrives is not taken.
@@ -49,6 +52,7 @@ pub(super) fn put(out: &mut Vec<u8>, kind: Kind, payload: &[u8]) {
         Kind::Alive => 0,
         Kind::Frame => 1,
         Kind::Genesis => 2,
+        Kind::Invitation => 3,
     };
     let length = u32::try_from(payload.len()).expect("payloads are limited far below that");
     out.extend_from_slice(&length.to_le_bytes());
@@ -74,6 +78,7 @@ pub(super) async fn read<R: AsyncRead + Unpin>(reader: &mut R) -> Result<(Kind, 
         0 => Kind::Alive,
         1 => Kind::Frame,
         2 => Kind::Genesis,
+        3 => Kind::Invitation,
         other => return Err(Error::Kind(other)),
     };
     Ok((kind, payload.into()))
@@ -97,7 +102,7 @@ mod tests {
     proptest! {
         #[test]
         fn messages_round_trip(payload: Vec<u8>) {
-            for kind in [Kind::Alive, Kind::Frame, Kind::Genesis] {
+            for kind in [Kind::Alive, Kind::Frame, Kind::Genesis, Kind::Invitation] {
                 let mut out = Vec::new();
                 put(&mut out, kind, &payload);
                 prop_assert_eq!(out.len(), HEADER_BYTES + payload.len());

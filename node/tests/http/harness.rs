@@ -27,8 +27,12 @@ pub struct Peer {
 pub struct Hypercube {
     pub peers: Vec<Peer>,
     pub client: Client,
-    _dir: TempDir,
+    http: http::Config,
+    dir: TempDir,
 }
+
+/// The hypercube of every test.
+pub const CLUSTER: &str = "00000000000000000000000000000042";
 
 /// An answer, read whole.
 #[derive(Debug)]
@@ -80,25 +84,29 @@ pub async fn eventually<T>(what: &str, mut attempt: impl AsyncFnMut() -> Option<
 impl Hypercube {
     /// Peers that belong to no hypercube yet.
     pub async fn unbound(count: u16, http: http::Config) -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
-        let mut peers = Vec::new();
-        for vertex in 0..count {
-            let token = Secret::new(TOKEN.as_bytes()).unwrap();
-            let secret = Secret::new(b"a secret of these tests").unwrap();
-            let config = Config {
-                peer_listen: any,
-                tick_ms: 20,
-                segment_bytes: 8 << 20,
-                ..Config::new(dir.path().join(format!("peer-{vertex}")), secret, token)
-            };
-            let node = Arc::new(Node::start(config).await.unwrap());
-            let server = Server::start(Arc::clone(&node), http.clone(), any, any).await.unwrap();
-            peers.push(Peer { node, server });
-        }
         // A pool would keep connections to peers that a test ends.
         let client = Client::builder().no_proxy().pool_max_idle_per_host(8).build().unwrap();
-        Self { peers, client, _dir: dir }
+        let mut hypercube = Self { peers: Vec::new(), client, http, dir: tempfile::tempdir().unwrap() };
+        for _ in 0..count {
+            hypercube.start().await;
+        }
+        hypercube
+    }
+
+    /// Starts one more peer, with an empty disk and in no hypercube.
+    pub async fn start(&mut self) {
+        let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
+        let token = Secret::new(TOKEN.as_bytes()).unwrap();
+        let secret = Secret::new(b"a secret of these tests").unwrap();
+        let config = Config {
+            peer_listen: any,
+            tick_ms: 20,
+            segment_bytes: 8 << 20,
+            ..Config::new(self.dir.path().join(format!("peer-{}", self.peers.len())), secret, token)
+        };
+        let node = Arc::new(Node::start(config).await.unwrap());
+        let server = Server::start(Arc::clone(&node), self.http.clone(), any, any).await.unwrap();
+        self.peers.push(Peer { node, server });
     }
 
     /// A hypercube that was founded through the administration port of its first peer, and is ready.
@@ -108,16 +116,21 @@ impl Hypercube {
 
     pub async fn founded_with(count: u16, http: http::Config) -> Self {
         let hypercube = Self::unbound(count, http).await;
-        let body = hypercube.founding("00000000000000000000000000000042").await;
+        let body = hypercube.founding(CLUSTER).await;
         let founded = send(hypercube.admin(0, Method::POST, "/v1/bootstrap").body(body.to_string())).await;
         assert_eq!(founded.status, 201, "{}", founded.text());
         for vertex in 0..count.into() {
-            eventually("the peer is ready", async || {
-                (send(hypercube.get(vertex, "/readyz")).await.status == 200).then_some(())
-            })
-            .await;
+            hypercube.ready(vertex).await;
         }
         hypercube
+    }
+
+    /// Waits until a peer is ready.
+    pub async fn ready(&self, vertex: usize) {
+        eventually("the peer is ready", async || {
+            (send(self.get(vertex, "/readyz")).await.status == 200).then_some(())
+        })
+        .await;
     }
 
     /// The call that founds it.

@@ -8,7 +8,7 @@ use crate::harness::{Got, Hypercube, send};
 
 const MESSAGES: &str = "/v1/topics/t/messages";
 
-fn assert_refused(got: &Got, status: u16, code: &str, what: &str) {
+pub fn assert_refused(got: &Got, status: u16, code: &str, what: &str) {
     assert_eq!((got.status, got.code().as_str()), (status, code), "{what}: {}", got.text());
     assert_eq!(got.header("content-type"), "application/problem+json", "{what}");
     let problem = got.json();
@@ -78,6 +78,10 @@ async fn every_bad_request_is_refused_by_name() {
         ("event offset beyond the end", pull("partition=0&from=5").header("accept", "text/event-stream"), 416, "offset-out-of-range"),
         ("route's partition", get("/v1/cluster/route/t?partition=2"), 404, "unknown-partition"),
         ("route's parameter", get("/v1/cluster/route/t?part=2"), 400, "invalid-argument"),
+        ("plan's peers", get("/v1/cluster/plan?peers=0"), 400, "invalid-argument"),
+        ("plan's replication", get("/v1/cluster/plan?replication=4"), 400, "invalid-argument"),
+        ("plan's parameter", get("/v1/cluster/plan?peer=4"), 400, "invalid-argument"),
+        ("plan of too few peers", get("/v1/cluster/plan?peers=2"), 409, "too-few-peers"),
         ("publisher's name", cube.post(1, "/v1/publishers").body(r#"{"name":"a/b"}"#), 400, "invalid-argument"),
         ("subscriber without name", cube.post(1, "/v1/subscribers").body("{}"), 400, "invalid-argument"),
         ("unknown subscriber", get("/v1/subscribers/none/cursors/t"), 404, "unknown-subscriber"),

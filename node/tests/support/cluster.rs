@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 use hcube_broker::request::{From, Pull, StoredBatch, TopicRef};
 use hcube_broker::{Answer, Error, Request};
 use hcube_core::ids::{ClusterId, NodeId, ProducerId, TopicId, Vertex};
-use hcube_core::meta::Founder;
+use hcube_core::meta::change::NewMember;
+use hcube_core::meta::{Change, ChangeRefusal, Changed, Founder, Meta};
 use hcube_core::record::{Batch, Producer, Record};
 use hcube_core::topic::{Name, Retention};
 use hcube_node::config::Secret;
@@ -73,6 +74,36 @@ impl Cluster {
             nodes.push(Some(node));
         }
         Self { nodes, id: ClusterId(42), configs, dir }
+    }
+
+    /// One more node that belongs to no hypercube, at the next vertex.
+    pub async fn add_unbound(&mut self) -> usize {
+        let vertex = self.nodes.len();
+        self.configs.push(config(self.dir().join(format!("peer-{vertex}"))));
+        self.nodes.push(None);
+        self.start(vertex).await;
+        self.configs[vertex].peer_listen = self.node(vertex).peer_address();
+        vertex
+    }
+
+    /// Ends a node as a crash would, and starts another on an empty disk at the same address.
+    pub async fn wipe(&mut self, vertex: usize) {
+        self.kill(vertex);
+        self.configs[vertex].data_dir.set_extension("new");
+        self.start(vertex).await;
+    }
+
+    /// The node at a vertex as one that is to become a member.
+    pub fn new_member(&self, vertex: usize, replaces: Option<NodeId>) -> NewMember {
+        let node = self.node(vertex);
+        NewMember {
+            incarnation: node.incarnation(),
+            vertex: Vertex(u16::try_from(vertex).unwrap()),
+            zone: String::new(),
+            peer_address: node.peer_address().to_string(),
+            client_address: format!("127.0.0.1:{}", 8000 + vertex),
+            replaces,
+        }
     }
 
     /// A hypercube that was founded through its first peer.
@@ -152,6 +183,30 @@ pub async fn create(handle: &Handle, name: &str, partitions: u16) -> TopicRef {
     match handle.request(request, PATIENCE_MS).await.result {
         Ok(Answer::Topic(topic)) => TopicRef { name, id: topic.id },
         other => panic!("{other:?}"),
+    }
+}
+
+/// Changes members or placement through a peer.
+pub async fn change(handle: &Handle, change: Change) -> Changed {
+    eventually("the change is made", async || {
+        match handle.request(Request::Change(change.clone()), PATIENCE_MS).await.result {
+            Ok(Answer::Changed(changed)) => Some(changed),
+            // Who is dead is found out, and who is drained becomes empty.
+            Err(Error::Change(ChangeRefusal::Alive(_) | ChangeRefusal::NotEmpty { .. })) => None,
+            Err(Error::NoLeader | Error::Overloaded | Error::Unknown) => None,
+            other => panic!("{other:?}"),
+        }
+    })
+    .await
+}
+
+/// Waits until the metadata is as hoped for and every group as the metadata wishes.
+pub async fn settled(handle: &Handle, what: &str, hoped: impl Fn(&Meta) -> bool) -> std::sync::Arc<Meta> {
+    let all = |meta: &Meta| meta.groups().all(|(_, placement)| placement.settled);
+    let settled = handle.meta_where(|meta| hoped(meta) && all(meta));
+    match tokio::time::timeout(PATIENCE, settled).await {
+        Ok(meta) => meta.unwrap(),
+        Err(_elapsed) => panic!("{what} did not happen: {:#?}", handle.status()),
     }
 }
 

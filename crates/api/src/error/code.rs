@@ -127,6 +127,34 @@ codes! {
         "This peer, or its data directory, belongs to another hypercube.";
     AlreadyBootstrapped = "already-bootstrapped", CONFLICT, Never, "Already bootstrapped",
         "The hypercube exists, with other founders or other settings than asked for.";
+    VertexTaken = "vertex-taken", CONFLICT, Never, "Vertex taken",
+        "A member stands at this vertex. Join at the next one; a member whose disk is lost is replaced by naming it.";
+    NotNext = "not-next", CONFLICT, Never, "Not the next vertex",
+        "Hypercubes grow by the next vertex only, which `next` tells.";
+    TooManyPeers = "too-many-peers", CONFLICT, Never, "Too many peers",
+        "The hypercube has as many peers as it may have.";
+    IncarnationUsed = "incarnation-used", CONFLICT, Never, "Disk in use or used up",
+        "The disk belongs to a member, or to one that has left for ever. Start the peer with an empty data directory.";
+    NotReplaced = "not-replaced", CONFLICT, Never, "Another node stands there",
+        "The node to be replaced does not stand at this vertex; `node_id` tells who does.";
+    StillAlive = "still-alive", CONFLICT, Never, "Still alive",
+        "The node to be replaced answers. Only a node whose disk is lost is replaced; another is drained.";
+    UnknownNode = "unknown-node", NOT_FOUND, Never, "Unknown node",
+        "No member has this node id.";
+    NodeRetired = "node-retired", GONE, Never, "Node retired",
+        "The node has left the hypercube for ever. Its peer can join again as a new node, with an empty data directory.";
+    NotHighest = "not-highest", CONFLICT, Never, "Not the highest vertex",
+        "Peers leave from the highest vertex down; `highest` tells which can.";
+    TooFewPeers = "too-few-peers", CONFLICT, Never, "Too few peers",
+        "Fewer peers than replicas would be left. Lower the replication first.";
+    DrainLimit = "drain-limit", CONFLICT, Never, "Too many drains",
+        "As many peers are being drained as may be at the same time. Wait for one to be removed, or cancel one.";
+    DrainInProgress = "drain-in-progress", CONFLICT, Never, "Drain in progress",
+        "The hypercube does not grow while a peer is being drained. Wait for its removal, or cancel its drain.";
+    NotDraining = "not-draining", CONFLICT, Never, "Not draining",
+        "Only a member that has been drained can be removed. Drain it first.";
+    NotEmpty = "not-empty", CONFLICT, Never, "Not empty",
+        "The member still holds replicas, as many as `replicas` tells. Wait for its drain to end.";
     UnknownHost = "unknown-host", MISDIRECTED_REQUEST, Never, "Unknown host",
         "The header Host names none of this peer's addresses.";
     ReplicaNotHere = "replica-not-here", NOT_FOUND, Never, "No such replica",

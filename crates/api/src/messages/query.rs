@@ -9,6 +9,7 @@ use crate::headers::decimal;
 use crate::label::Label;
 use crate::media::PullFormat;
 use crate::percent;
+use crate::query::{number, pairs};
 
 /// Where reading starts.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -201,38 +202,6 @@ pub fn partition_query(query: Option<&str>) -> Result<Option<u16>, Problem> {
 
 pub(crate) fn unknown_partition(partition: u16, count: u16) -> Problem {
     Problem::new(Code::UnknownPartition, format!("there is no partition {partition}, the topic has {count}"))
-}
-
-fn number<T>(name: &str, text: &str, least: T, most: T) -> Result<T, Problem>
-where
-    T: FromStr + PartialOrd + fmt::Display,
-{
-    decimal(text)
-        .filter(|number| (&least..=&most).contains(&number))
-        .ok_or_else(|| Problem::invalid(format!("{name}: {text:?} is not a number from {least} to {most}")))
-}
-
-/// Names and values of a query string, decoded; each name once.
-fn pairs(query: &str) -> Result<Vec<(String, String)>, Problem> {
-    let decode = |text: &str| {
-        let bytes = percent::decode(text.replace('+', " ").as_bytes())
-            .map_err(|error| Problem::invalid(format!("query: {error}")))?;
-        String::from_utf8(bytes).map_err(|_| Problem::invalid("the query is not UTF-8"))
-    };
-    let mut pairs: Vec<(String, String)> = Vec::new();
-    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
-        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-        let (name, value) = (decode(name)?, decode(value)?);
-        if pairs.iter().any(|(earlier, _)| *earlier == name) {
-            return Err(Problem::invalid(format!("the parameter {name:?} is given twice")));
-        }
-        // Every endpoint has fewer, so a long query is refused before it is compared pair by pair.
-        if pairs.len() == 16 {
-            return Err(Problem::invalid("the query has too many parameters"));
-        }
-        pairs.push((name, value));
-    }
-    Ok(pairs)
 }
 
 #[cfg(test)]

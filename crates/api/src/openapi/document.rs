@@ -83,7 +83,7 @@ fn parameter(parameter: &Parameter, generator: &mut SchemaGenerator) -> Value {
     json!({
         "name": parameter.name,
         "in": place,
-        "required": parameter.place == Place::Path,
+        "required": parameter.required,
         "description": parameter.doc,
         "schema": (parameter.schema)(generator),
     })
@@ -195,6 +195,8 @@ mod tests {
             let in_path: String =
                 endpoint.path.split('/').filter(|segment| segment.starts_with('{')).collect();
             assert_eq!(declared, in_path, "{}", endpoint.path);
+            let path = |parameter: &&Parameter| parameter.place == Place::Path;
+            assert!(endpoint.parameters.iter().filter(path).all(|parameter| parameter.required));
         }
     }
 
@@ -225,13 +227,26 @@ mod tests {
     }
 
     #[test]
+    fn the_query_of_a_plan_is_documented_whole() {
+        let mut endpoints = endpoints().into_iter();
+        let plan = endpoints.find(|endpoint| endpoint.operation == Operation::PlanCluster).unwrap();
+        for parameter in &plan.parameters {
+            let refused = crate::cluster::PlanQuery::parse(&format!("{}=x", parameter.name)).unwrap_err();
+            assert!(!refused.detail.contains("no parameter"), "{}", parameter.name);
+        }
+    }
+
+    #[test]
     fn requests_refuse_unknown_members_in_the_schema_too() {
-        let document = document(Port::Client);
-        for name in
-            ["CreateTopic", "PatchTopic", "IncomingMessage", "RegisterPublisher", "RegisterSubscriber"]
-        {
-            let pointer = format!("/components/schemas/{name}/additionalProperties");
-            assert_eq!(document.pointer(&pointer), Some(&Value::Bool(false)), "{name}");
+        let client =
+            ["CreateTopic", "PatchTopic", "IncomingMessage", "RegisterPublisher", "RegisterSubscriber"];
+        let admin = ["Bootstrap", "AddMember", "OfCluster", "PatchCluster", "SetReadReplicas"];
+        for (port, names) in [(Port::Client, client), (Port::Admin, admin)] {
+            let document = document(port);
+            for name in names {
+                let pointer = format!("/components/schemas/{name}/additionalProperties");
+                assert_eq!(document.pointer(&pointer), Some(&Value::Bool(false)), "{name}");
+            }
         }
     }
 }

@@ -43,6 +43,8 @@ pub enum Operation {
     DescribeCluster,
     /// `GET /v1/cluster/route/{topic}`
     FindRoute,
+    /// `GET /v1/cluster/plan`
+    PlanCluster,
     /// `GET /healthz`
     Health,
     /// `GET /readyz`
@@ -55,12 +57,26 @@ pub enum Operation {
     Bootstrap,
     /// `GET /v1/identity`
     Identity,
+    /// `GET /v1/members`
+    ListMembers,
+    /// `POST /v1/members`
+    AddMember,
+    /// `POST /v1/members/{node_id}/drain`
+    DrainMember,
+    /// `POST /v1/members/{node_id}/cancel-drain`
+    CancelDrain,
+    /// `DELETE /v1/members/{node_id}`
+    RemoveMember,
+    /// `PATCH /v1/cluster`
+    AlterCluster,
+    /// `PUT /v1/topics/{topic}/read-replicas`
+    SetReadReplicas,
 }
 
 /// Where a parameter stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Place {
-    /// In the path; always required.
+    /// In the path.
     Path,
     /// In the query.
     Query,
@@ -75,6 +91,8 @@ pub struct Parameter {
     pub name: &'static str,
     /// Where it stands.
     pub place: Place,
+    /// Whether it must be given; one in the path must always be.
+    pub required: bool,
     /// What it means.
     pub doc: &'static str,
     /// Its type.

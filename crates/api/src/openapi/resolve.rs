@@ -2,12 +2,14 @@
 
 use std::sync::LazyLock;
 
+use hcube_core::ids::NodeId;
 use hcube_core::topic::Name;
 use http::Method;
 
 use super::endpoint::{Operation, Port};
 use super::table::endpoints;
 use crate::error::{Code, Problem};
+use crate::headers::decimal;
 use crate::{paths, percent};
 
 /// What a request line asks for.
@@ -15,9 +17,14 @@ use crate::{paths, percent};
 pub struct Resolved {
     /// What to do.
     pub operation: Operation,
-    /// The names in the path, in the template's order; every path parameter of hcube is a name.
+    /// The names in the path, in the template's order.
     pub names: Vec<Name>,
+    /// The node in the path. Every path parameter of hcube is a name or a node.
+    pub node: Option<NodeId>,
 }
+
+/// How a node stands in a template.
+const NODE: &str = "{node_id}";
 
 struct Row {
     operation: Operation,
@@ -39,15 +46,14 @@ static ROWS: LazyLock<Vec<Row>> = LazyLock::new(|| {
 ///
 /// # Errors
 /// `not-found`; `method-not-allowed` with the member `allow`, the value of the header `Allow`; `invalid-name`
-/// for a name in the path.
+/// for a name in the path, `invalid-argument` for a node id.
 pub fn resolve(port: Port, method: &Method, path: &str) -> Result<Resolved, Problem> {
     let method = if *method == Method::HEAD { &Method::GET } else { method };
     let mut allowed: Vec<&str> = Vec::new();
     for row in ROWS.iter().filter(|row| row.port == port) {
         let Some(raw) = paths::fit(row.path, path) else { continue };
         if row.method == *method {
-            let names = raw.into_iter().map(name).collect::<Result<_, _>>()?;
-            return Ok(Resolved { operation: row.operation, names });
+            return parse(row, &raw);
         }
         allowed.push(row.method.as_str());
         if row.method == Method::GET {
@@ -59,6 +65,23 @@ pub fn resolve(port: Port, method: &Method, path: &str) -> Result<Resolved, Prob
     }
     let allowed = allowed.join(", ");
     Err(Problem::new(Code::MethodNotAllowed, format!("this path has {allowed}")).with("allow", allowed))
+}
+
+/// The parameters of a path that fits a row.
+fn parse(row: &Row, raw: &[&str]) -> Result<Resolved, Problem> {
+    let mut resolved = Resolved { operation: row.operation, names: Vec::new(), node: None };
+    let parameters = row.path.split('/').filter(|segment| segment.starts_with('{'));
+    for (parameter, raw) in parameters.zip(raw) {
+        if parameter == NODE {
+            let node = decimal(raw).map(NodeId);
+            let refused =
+                || Problem::invalid(format!("{:?} is not a node id, which is a number", shorten(raw)));
+            resolved.node = Some(node.ok_or_else(refused)?);
+        } else {
+            resolved.names.push(name(raw)?);
+        }
+    }
+    Ok(resolved)
 }
 
 fn name(raw: &str) -> Result<Name, Problem> {
@@ -87,9 +110,11 @@ mod tests {
     fn every_endpoint_is_found_by_its_own_path() {
         for endpoint in endpoints() {
             let path = endpoint.path.replace("{topic}", "a-b").replace("{subscriber}", "c.d");
+            let path = path.replace(NODE, "7");
             let found = resolve(endpoint.port, &endpoint.method, &path).unwrap();
             assert_eq!(found.operation, endpoint.operation);
-            assert_eq!(found.names.len(), endpoint.path.matches('{').count());
+            let parameters = found.names.len() + usize::from(found.node == Some(NodeId(7)));
+            assert_eq!(parameters, endpoint.path.matches('{').count());
         }
     }
 
@@ -101,6 +126,16 @@ mod tests {
         assert_eq!(resolved(Method::GET, "/v1/topics/%ff"), Err(Code::InvalidName));
         assert_eq!(resolved(Method::GET, "/v1/topics/.."), Err(Code::InvalidName));
         assert_eq!(resolved(Method::GET, "/v1/topics/a/b"), Err(Code::NotFound));
+    }
+
+    #[test]
+    fn a_node_in_a_path_is_a_number() {
+        let code = |path: &str| resolve(Port::Admin, &Method::DELETE, path).map_err(|problem| problem.code);
+        assert_eq!(code("/v1/members/18446744073709551615").unwrap().node, Some(NodeId(u64::MAX)));
+        for wrong in ["x", "-1", "+1", "1.5", "18446744073709551616", "%31"] {
+            assert_eq!(code(&format!("/v1/members/{wrong}")), Err(Code::InvalidArgument), "{wrong}");
+        }
+        assert_eq!(code("/v1/members/"), Err(Code::NotFound));
     }
 
     #[test]

@@ -1,14 +1,14 @@
 //! The table of endpoints: the one place that says what hcube serves.
 
+mod administration;
 mod messages;
 
 use http::Method;
 use serde_json::Value;
 
 use super::endpoint::{Endpoint, Operation, Parameter, Place, Port, Reply, Request, SchemaOf, of};
-use crate::admin::{Bootstrap, Bootstrapped, Identity};
 use crate::clients::{CursorAnswer, Publisher, RegisterPublisher, RegisterSubscriber, SetCursor, Subscriber};
-use crate::cluster::{Cluster, Health, Route};
+use crate::cluster::{Cluster, Health, Plan, Route};
 use crate::error::Code;
 use crate::json::NameSchema;
 use crate::topics::{CreateTopic, PatchTopic, Topic, TopicList};
@@ -17,7 +17,7 @@ use crate::{media, paths};
 /// Every endpoint of both ports.
 #[must_use]
 pub fn endpoints() -> Vec<Endpoint> {
-    [topics(), messages::rows(), clients(), cluster(), operation(), administration()].concat()
+    [topics(), messages::rows(), clients(), cluster(), operation(), administration::rows()].concat()
 }
 
 fn row(operation: Operation, method: Method, path: &'static str, summary: &'static str) -> Endpoint {
@@ -35,7 +35,7 @@ fn row(operation: Operation, method: Method, path: &'static str, summary: &'stat
 }
 
 fn parameter(place: Place, name: &'static str, schema: SchemaOf, doc: &'static str) -> Parameter {
-    Parameter { name, place, doc, schema }
+    Parameter { name, place, required: place == Place::Path, doc, schema }
 }
 
 fn in_topic() -> Parameter {
@@ -177,6 +177,25 @@ fn cluster() -> Vec<Endpoint> {
             ],
             ..row(Operation::FindRoute, Method::GET, paths::ROUTE, "Show the way to a topic's leader")
         },
+        Endpoint {
+            parameters: vec![
+                parameter(Place::Query, "peers", of::<u16>(), "N as it might be; as it is where left out."),
+                parameter(
+                    Place::Query,
+                    "replication",
+                    of::<u8>(),
+                    "R as it might be: 1, 3, 5 or 7; as it is where left out.",
+                ),
+            ],
+            replies: vec![json_reply(200, "What would move. Nothing is changed.", of::<Plan>())],
+            problems: vec![Code::InvalidArgument, Code::TooFewPeers, Code::NotReady],
+            ..row(
+                Operation::PlanCluster,
+                Method::GET,
+                paths::PLAN,
+                "Show what would move with other peers or replicas",
+            )
+        },
     ]
 }
 
@@ -205,44 +224,6 @@ fn operation() -> Vec<Endpoint> {
         Endpoint {
             replies: vec![plain("This document.", vec![(media::JSON, of::<Value>())])],
             ..row(Operation::OpenApi, Method::GET, paths::OPENAPI, "The OpenAPI document")
-        },
-    ]
-}
-
-fn administration() -> Vec<Endpoint> {
-    vec![
-        Endpoint {
-            port: Port::Admin,
-            request: json_body(of::<Bootstrap>(), false),
-            replies: vec![
-                Reply {
-                    headers: Vec::new(),
-                    ..json_reply(201, "The hypercube is founded.", of::<Bootstrapped>())
-                },
-                Reply {
-                    headers: Vec::new(),
-                    ..json_reply(200, "It was founded so before.", of::<Bootstrapped>())
-                },
-            ],
-            problems: problems(&[
-                &[
-                    Code::WrongCluster,
-                    Code::AlreadyBootstrapped,
-                    Code::DiskFull,
-                    Code::NotReady,
-                    Code::Timeout,
-                ],
-                &BODY,
-            ]),
-            ..row(Operation::Bootstrap, Method::POST, paths::BOOTSTRAP, "Found a hypercube")
-        },
-        Endpoint {
-            port: Port::Admin,
-            replies: vec![Reply {
-                headers: Vec::new(),
-                ..json_reply(200, "Who this peer is.", of::<Identity>())
-            }],
-            ..row(Operation::Identity, Method::GET, paths::IDENTITY, "Tell who this peer is")
         },
     ]
 }

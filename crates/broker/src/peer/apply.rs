@@ -1,8 +1,8 @@
 //! Committed entries take effect, and whoever waited for them is answered.
 
-use hcube_consensus::{Committed, CommittedEntry, Restored, Role};
+use hcube_consensus::{Committed, CommittedEntry, EntryKind, Restored, Role};
 use hcube_core::ids::GroupId;
-use hcube_core::meta::command::Refusal;
+use hcube_core::meta::command::{Effect, Refusal};
 use hcube_core::meta::{Command as MetaCommand, Meta};
 
 use super::call::Waits;
@@ -17,7 +17,10 @@ impl Peer {
         let group = committed.group;
         let last = committed.entries.last().map_or(0, |entry| entry.index);
         for entry in committed.entries {
-            let result = if entry.data.is_empty() {
+            let result = if let EntryKind::Conf { version } = entry.kind {
+                self.apply_conf(group, version);
+                Ok(Answer::Cursor(None))
+            } else if entry.data.is_empty() {
                 Ok(Answer::Cursor(None))
             } else if group == GroupId::META {
                 self.apply_metadata(&entry)
@@ -41,12 +44,20 @@ impl Peer {
         }
     }
 
+    fn apply_conf(&mut self, group: GroupId, version: u64) {
+        if let Some(replica) = self.slots.get_mut(&group) {
+            replica.slot.apply_conf(version);
+        }
+        self.conf_changed.insert(group);
+    }
+
     fn apply_metadata(&mut self, entry: &CommittedEntry) -> Result<Answer, Error> {
         let command = MetaCommand::decode(entry.data.clone()).expect("only valid commands enter the log");
         let deletes = matches!(command, MetaCommand::DeleteTopic { .. });
         let outcome = std::sync::Arc::make_mut(&mut self.meta).apply(command);
         match outcome {
-            Ok(topic) => {
+            Ok(Effect::Changed(changed)) => Ok(Answer::Changed(changed)),
+            Ok(Effect::Topic(topic)) => {
                 if deletes {
                     self.topic_deleted(topic.id);
                 }
@@ -55,6 +66,7 @@ impl Peer {
             Err(Refusal::Exists(topic)) => Err(Error::TopicExists(TopicInfo::from(&topic))),
             Err(Refusal::Unknown) => Err(Error::UnknownTopic),
             Err(Refusal::TooMany) => Err(Error::TooManyTopics),
+            Err(Refusal::Change(refusal)) => Err(Error::Change(refusal)),
         }
     }
 
@@ -116,13 +128,14 @@ impl Peer {
             self.close_all_deleted();
             return;
         }
+        let life = self.next_life();
         let replica = self.slots.get_mut(&group).expect("a group without its state restores nothing");
         replica.slot = Slot::decode(&restored.data.state).expect("a slot's leader sends its own state");
         let files = restored.data.files.into_iter().map(|file| (file.id, file)).collect();
         let before = std::mem::replace(&mut replica.files, files);
         let dead = before.into_keys().filter(|id| !replica.files.contains_key(id)).collect();
         replica.proposals = Proposals::default();
-        replica.life += 1;
+        replica.life = life;
         self.compacting.doom(dead);
         let waiting: Vec<_> = self.polls.keys().copied().collect();
         for at in waiting {

@@ -22,6 +22,8 @@ pub(super) enum Origin {
     Peer(NodeId, u64),
     /// This peer itself, for a snapshot of the group.
     Snapshot(GroupId),
+    /// This peer itself, to report something about the group to the metadata's leader.
+    Report(GroupId),
 }
 
 /// What a call waits for.
@@ -220,6 +222,8 @@ impl Peer {
                 self.actions.push(Action::Send { to, frame });
             }
             Origin::Snapshot(group) => self.file_part(group, &call.request, result),
+            // What was not heard is said again: see `membership`.
+            Origin::Report(_) => {}
         }
     }
 

@@ -57,6 +57,11 @@ impl Compacting {
         }
     }
 
+    /// Whether files of a group are still to be deleted.
+    pub fn has_doomed(&self, group: GroupId) -> bool {
+        self.doomed.iter().flat_map(|(_, files)| files).any(|file| file.group == group)
+    }
+
     /// The bases noted since the last write are in this one.
     pub fn carried_by(&mut self, write: u64) {
         for (number, _) in self.doomed.iter_mut().filter(|(number, _)| number.is_none()) {

@@ -39,11 +39,13 @@ impl Peer {
         let leads = self.groups.role(group).is_some_and(|role| role.leads);
         // Requests that name a node, or that any replica may serve, do not look for a leader.
         match &call.request {
-            Request::ReadFile { node, .. } | Request::Pull(Pull { replica: Some(node), .. }) => {
+            Request::ReadFile { node, .. }
+            | Request::NodeStatus { node }
+            | Request::Pull(Pull { replica: Some(node), .. }) => {
                 let absent = !self.meta.members.contains_key(node);
                 return if *node == self.node || absent { Server::Here } else { Server::At(*node) };
             }
-            Request::Pull(pull) if !pull.leader && self.slots.contains_key(&group) => return Server::Here,
+            Request::Pull(pull) if !pull.leader && self.can_read(group) => return Server::Here,
             _ if leads => return Server::Here,
             _ => {}
         }
@@ -51,15 +53,35 @@ impl Peer {
             // The sender took this peer for the leader: it decides what to do next, so that nothing circles.
             Some(target) if target == self.node => Server::Here,
             Some(target) => Server::At(target),
-            None => self.likely_leader(group, call.tries).map_or(Server::Nobody, Server::At),
+            None => {
+                let near = self.near_reader(call, group);
+                let server = near.or_else(|| self.likely_leader(group, call.tries));
+                server.map_or(Server::Nobody, Server::At)
+            }
         }
+    }
+
+    /// The nearest replica of a slot with replicas that only read, for a pull that any replica may serve.
+    fn near_reader(&self, call: &Call, group: GroupId) -> Option<NodeId> {
+        let any = matches!(&call.request, Request::Pull(pull) if !pull.leader);
+        let placement = self.meta.placement_of(group).filter(|placement| !placement.learners.is_empty())?;
+        let cube = self.meta.cube();
+        let distance = |node: &NodeId| {
+            self.meta
+                .members
+                .get(node)
+                .map(|member| (cube.distance(self.vertex, member.vertex), member.vertex))
+        };
+        let others = placement.replicas().map(|replica| replica.node).filter(|node| *node != self.node);
+        others.filter(|_| any).filter(|node| distance(node).is_some()).min_by_key(distance)
     }
 
     /// Who leads as far as this peer knows, or else whom to ask for the `tries`-th time.
     fn likely_leader(&self, group: GroupId, tries: u32) -> Option<NodeId> {
         let others = |node: &NodeId| *node != self.node;
-        if let Some(role) = self.groups.role(group) {
-            return role.leader.filter(others);
+        // A replica that hears of no leader may be the only one: its link to the leader may be cut.
+        if let Some(leader) = self.groups.role(group).and_then(|role| role.leader) {
+            return Some(leader).filter(others);
         }
         if let Some(hint) = self.hints.get(&group) {
             return Some(*hint);
@@ -178,7 +200,10 @@ impl Peer {
 
     /// Remembers who answered what only a leader answers.
     fn learn_leader(&mut self, group: GroupId, result: &Result<Answer, Error>, path: &[Vertex]) {
-        let by_leader = !matches!(result, Err(_) | Ok(Answer::Pulled { .. } | Answer::FilePart(_)));
+        let by_leader = !matches!(
+            result,
+            Err(_) | Ok(Answer::Pulled { .. } | Answer::FilePart(_) | Answer::NodeStatus(_))
+        );
         let server = path.last().and_then(|vertex| self.meta.member_at(*vertex)).map(|member| member.node);
         if let (true, Some(node)) = (by_leader, server) {
             self.hints.insert(group, node);

@@ -32,6 +32,12 @@ impl Peer {
                 let (file, at, length) = (*file, *at, *length);
                 return self.read_file(id, file, at, length);
             }
+            Request::NodeStatus { node } => {
+                let here = *node == self.node;
+                let slots = || Answer::NodeStatus(self.slot_statuses());
+                let answer = if here { Ok(slots()) } else { Err(Error::NotHere) };
+                return self.finish(id, answer);
+            }
             Request::Pull(pull) if !pull.leader || pull.replica.is_some() => return self.pull(id, group),
             _ => {}
         }
@@ -74,6 +80,10 @@ impl Peer {
             Request::DeleteTopic { name } => {
                 self.propose_meta(id, &meta::Command::DeleteTopic { name, id: None });
             }
+            Request::Change(change) => match self.check_change(&change) {
+                Ok(()) => self.propose_meta(id, &meta::Command::Change(change)),
+                Err(error) => self.finish(id, Err(error)),
+            },
             Request::Publish { topic, partition, batch } => self.publish(id, group, &topic, partition, batch),
             Request::Pull(_) => self.pull(id, group),
             Request::RegisterPublisher { .. }
@@ -111,7 +121,9 @@ impl Peer {
             | Request::Describe { .. }
             | Request::FindSubscriber { .. }
             | Request::FetchCursor { .. } => self.confirm(id, group),
-            Request::ReadFile { .. } => unreachable!("served by any replica"),
+            Request::ReadFile { .. } | Request::NodeStatus { .. } => {
+                unreachable!("served without a leader")
+            }
         }
     }
 

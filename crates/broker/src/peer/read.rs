@@ -4,7 +4,7 @@ use hcube_consensus::ReadIndex;
 use hcube_core::ids::GroupId;
 
 use super::Peer;
-use super::call::{CallId, Waits};
+use super::call::{Call, CallId, Waits};
 use super::lead::Existence;
 use crate::command::{PartitionId, batch_of};
 use crate::request::{Answer, Error, From, Pull, Request, StoredBatch};
@@ -33,6 +33,34 @@ enum Step {
 }
 
 impl Peer {
+    /// Whether the replica here has begun: an empty one that waits for its snapshot knows nothing yet.
+    pub(super) fn can_read(&self, group: GroupId) -> bool {
+        self.slots.contains_key(&group) && self.groups.indexes(group).is_some_and(|i| i.applied > 0)
+    }
+
+    /// Whether the replica here has heard of its leader lately, so that what is published will come here too.
+    pub(super) fn is_fresh(&self, group: GroupId) -> bool {
+        let lately = 2 * self.config.consensus.election_ticks as u64;
+        self.slots.get(&group).is_some_and(|replica| self.ticks <= replica.heard_tick + lately)
+    }
+
+    /// Polls at replicas that do not hear of their leaders any more go to the leaders.
+    pub(super) fn leave_stale_replicas(&mut self) {
+        let stale = |group: &GroupId| !self.leads(*group) && !self.is_fresh(*group);
+        let groups: Vec<GroupId> = self.slots.keys().copied().filter(stale).collect();
+        if groups.is_empty() || self.polls.is_empty() {
+            return;
+        }
+        let here = |call: &Call| {
+            let own = matches!(&call.request, Request::Pull(pull) if pull.replica.is_none());
+            own && call.waits == Waits::Record && groups.contains(&call.request.group(&self.meta))
+        };
+        for id in self.calls.where_waits(here) {
+            self.forget_poll(id);
+            self.ask_leader(id);
+        }
+    }
+
     pub(super) fn pull(&mut self, id: CallId, group: GroupId) {
         let Some((call, pull)) = self.calls.get(id).and_then(|call| match &call.request {
             Request::Pull(pull) => Some((call, pull.clone())),
@@ -41,9 +69,14 @@ impl Peer {
             return;
         };
         let confirmed = call.confirmed;
-        let elsewhere = pull.replica.is_some_and(|node| node != self.node);
-        if elsewhere || !self.slots.contains_key(&group) {
-            return self.finish(id, Err(Error::NotHere));
+        let meant_for_us = call.target == Some(self.node);
+        let here = self.slots.contains_key(&group);
+        match pull.replica {
+            Some(node) if node != self.node || !here => return self.finish(id, Err(Error::NotHere)),
+            // The replica that was to serve it has gone meanwhile: there are others.
+            None if !here && meant_for_us => return self.finish(id, Err(Error::NotLeader(None))),
+            None if !here => return self.park(id),
+            _ => {}
         }
         match self.existence(&pull.topic, pull.partition) {
             Existence::Exists => {}
@@ -73,7 +106,7 @@ impl Peer {
             if from < start || (from > end && pull.replica.is_none()) {
                 let refusal = Error::OutOfRange { wanted: from, log_start: start, high_watermark: end };
                 if final_word { Step::Refuse(refusal) } else { undecided() }
-            } else if leads || pull.wait_ms > 0 || final_word {
+            } else if leads || final_word || (pull.wait_ms > 0 && !pull.leader && self.is_fresh(group)) {
                 Step::Nothing { from }
             } else {
                 Step::AskLeader

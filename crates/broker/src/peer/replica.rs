@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use hcube_core::ids::ReplicaId;
 use hcube_log::{SortedFileId, SortedFileMeta};
 
+use super::slow::Disks;
 use crate::proposals::Proposals;
 use crate::slot::Slot;
 
@@ -17,6 +18,8 @@ pub(super) struct Leading {
     pub ready: bool,
     /// The tick at which leadership began.
     pub since_tick: u64,
+    /// How fast the disks of the group are.
+    pub disks: Disks,
 }
 
 impl Leading {
@@ -24,7 +27,7 @@ impl Leading {
     pub fn set(&mut self, term: Option<u64>, tick: u64) -> bool {
         let changed = term != self.term;
         if changed {
-            *self = Self { term, ready: false, since_tick: tick };
+            *self = Self { term, since_tick: tick, ..Self::default() };
         }
         changed
     }
@@ -45,19 +48,23 @@ pub(super) struct SlotReplica {
     pub files: BTreeMap<SortedFileId, SortedFileMeta>,
     pub leading: Leading,
     pub proposals: Proposals,
-    /// Rises when a snapshot replaces the state: what was begun before it is void.
+    /// Another one whenever a snapshot replaces the state, or another replica takes this one's place: what was
+    /// begun before is void then.
     pub life: u64,
+    /// The tick at which the group's leader was heard of last.
+    pub heard_tick: u64,
 }
 
 impl SlotReplica {
-    pub fn new(replica: ReplicaId, slot: Slot, files: &[SortedFileMeta]) -> Self {
+    pub fn new(replica: ReplicaId, slot: Slot, files: &[SortedFileMeta], life: u64) -> Self {
         Self {
             replica,
             slot,
             files: files.iter().map(|file| (file.id, *file)).collect(),
             leading: Leading::default(),
             proposals: Proposals::default(),
-            life: 0,
+            life,
+            heard_tick: 0,
         }
     }
 }

@@ -84,7 +84,12 @@ impl Peer {
     fn ask_part(&mut self, group: GroupId) {
         let Some(staging) = self.staging.get_mut(&group) else { return };
         let Some(file) = staging.missing.front() else { return };
-        staging.idle = false;
+        // What is more than catching up may take goes on with the next tick.
+        staging.idle = self.staging_room_bytes == 0;
+        if staging.idle {
+            return;
+        }
+        self.staging_room_bytes = self.staging_room_bytes.saturating_sub(self.config.file_part_bytes.into());
         let request = Request::ReadFile {
             node: staging.from,
             file: file.id,
@@ -154,7 +159,7 @@ impl Peer {
     }
 
     /// Gives a snapshot up: its files are nobody's.
-    fn end_staging(&mut self, group: GroupId) {
+    pub(super) fn end_staging(&mut self, group: GroupId) {
         if let Some(call) = self.calls.by_origin(Origin::Snapshot(group)) {
             self.calls.remove(call);
         }

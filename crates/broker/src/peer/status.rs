@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use hcube_consensus::Indexes;
-use hcube_core::ids::{GroupId, NodeId, Vertex};
-use hcube_core::meta::Meta;
+use hcube_core::conf::ConfState;
+use hcube_core::ids::{GroupId, NodeId, ReplicaId, Vertex};
+use hcube_core::meta::{Meta, Placement};
 
 use super::Peer;
-use crate::request::ReplicaStatus;
+use super::replica::SlotReplica;
+use crate::request::{ReplicaStatus, SlotStatus};
 
 /// How a peer stands.
 #[derive(Debug, Clone)]
@@ -33,6 +35,13 @@ pub struct Status {
     pub clock_is_sane: bool,
     /// Groups whose snapshots are being fetched.
     pub restoring: Vec<GroupId>,
+    /// Of the groups with a replica here whose placement has not come true yet: the nodes that do not have in the
+    /// group's own configuration what the placement wishes for them.
+    pub arriving: BTreeMap<GroupId, Vec<NodeId>>,
+    /// Whether the metadata says that this node has left the hypercube for ever.
+    pub removed: bool,
+    /// Groups that this peer leads.
+    pub leads: usize,
 }
 
 /// How a replica stands.
@@ -52,7 +61,7 @@ impl Peer {
     /// How this peer stands now.
     #[must_use]
     pub fn status(&self) -> Status {
-        let groups = self
+        let groups: BTreeMap<GroupId, GroupStatus> = self
             .groups
             .ids()
             .filter_map(|group| {
@@ -77,7 +86,47 @@ impl Peer {
             disk_full: self.disk_full,
             clock_is_sane: self.clock_is_sane(),
             restoring: self.staging.keys().copied().collect(),
+            arriving: self.arriving(),
+            removed: self.is_removed(),
+            leads: self.groups.ids().filter(|group| self.leads(*group)).count(),
         }
+    }
+
+    fn arriving(&self) -> BTreeMap<GroupId, Vec<NodeId>> {
+        let moving = self.meta.groups().filter(|(_, placement)| !placement.settled);
+        let of_group = |(group, placement): (GroupId, &Placement)| {
+            let conf = self.groups.conf(group)?;
+            let votes = placement.voters.iter().filter(|voter| !conf.voters.contains(&voter.id));
+            let reads = placement.learners.iter().filter(|learner| !conf.learners.contains(&learner.id));
+            Some((group, votes.chain(reads).map(|replica| replica.node).collect()))
+        };
+        moving.filter_map(of_group).collect()
+    }
+
+    /// How the replicas of slots here stand, by slot.
+    pub(super) fn slot_statuses(&self) -> Vec<SlotStatus> {
+        let status = |(group, replica): (&GroupId, &SlotReplica)| {
+            let indexes = self.groups.indexes(*group)?;
+            Some(SlotStatus {
+                slot: group.slot()?,
+                bytes: replica.slot.partitions().map(|(_, state)| state.bytes()).sum(),
+                leads: self.leads(*group),
+                in_sync: indexes.applied > 0 && indexes.applied >= indexes.commit,
+            })
+        };
+        self.slots.iter().filter_map(status).collect()
+    }
+
+    /// A group's configuration as its replica here has applied it, for tests and inspection.
+    #[must_use]
+    pub fn conf(&self, group: GroupId) -> Option<&ConfState> {
+        self.groups.conf(group)
+    }
+
+    /// The replica of a group that is here, for tests and inspection.
+    #[must_use]
+    pub fn replica(&self, group: GroupId) -> Option<ReplicaId> {
+        self.groups.replica(group)
     }
 
     /// Members, placement and topics as far as this peer has applied them.
@@ -103,13 +152,14 @@ impl Peer {
         let Some(placement) = self.meta.placement_of(group) else { return Vec::new() };
         let commit = self.groups.indexes(group).map_or(0, |indexes| indexes.commit);
         let followers = self.groups.followers(group);
+        let conf = self.groups.conf(group);
         placement
-            .voters
-            .iter()
-            .map(|voter| {
-                let follower = followers.iter().find(|follower| follower.replica == voter.id);
+            .replicas()
+            .map(|replica| {
+                let follower = followers.iter().find(|follower| follower.replica == replica.id);
                 let in_sync = follower.is_some_and(|follower| follower.active && follower.matched >= commit);
-                ReplicaStatus { node: voter.node, in_sync }
+                let votes = conf.is_some_and(|conf| conf.is_voter(replica.id));
+                ReplicaStatus { node: replica.node, in_sync, votes }
             })
             .collect()
     }

@@ -20,12 +20,16 @@ impl Peer {
     pub(super) fn tick(&mut self) {
         self.ticks += 1;
         self.groups.tick();
+        self.staging_room_bytes = self.config.staging_bytes_per_tick;
         self.wake_due();
         self.retry_parked(None);
         if self.ticks == STAND_TICKS {
             self.stand();
         }
+        self.watch_disks();
         self.hand_over();
+        self.tend_membership();
+        self.leave_stale_replicas();
         if self.ticks.is_multiple_of(self.config.retention_ticks) {
             self.retain();
         }
@@ -47,6 +51,9 @@ impl Peer {
 
     /// After a start, the replicas that should lead stand first, so that leaders are even at once.
     fn stand(&mut self) {
+        if self.membership.retiring {
+            return;
+        }
         let ids: Vec<_> = self.groups.ids().collect();
         for group in ids {
             let preferred = self.meta.placement_of(group).is_some_and(|p| p.leader == self.node);
@@ -59,6 +66,9 @@ impl Peer {
 
     /// Gives the lead back to the replicas that should have it, once they have caught up.
     fn hand_over(&mut self) {
+        if self.membership.retiring {
+            return;
+        }
         let led: Vec<_> = self.groups.ids().filter(|group| self.leading_ready(*group)).collect();
         let mut budget = HAND_OVERS;
         for group in led {
@@ -74,6 +84,12 @@ impl Peer {
                 continue;
             }
             let Some(preferred) = placement.replica_on(placement.leader) else { continue };
+            if !self.groups.conf(group).is_some_and(|conf| conf.voters.contains(&preferred)) {
+                continue;
+            }
+            if self.leading(group).is_some_and(|leading| leading.disks.is_slow(preferred, self.ticks)) {
+                continue;
+            }
             let last = self.groups.indexes(group).map_or(0, |indexes| indexes.last);
             let able = self.groups.followers(group).into_iter().any(|follower| {
                 follower.replica == preferred && follower.active && follower.matched + HAND_OVER_LAG >= last

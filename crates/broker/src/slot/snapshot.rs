@@ -6,7 +6,9 @@ use hcube_core::codec::DecodeError;
 use super::Slot;
 
 /// Version of the encoding.
-const FORMAT: u8 = 1;
+const FORMAT: u8 = 2;
+/// The version before placement could change, which is still read: it ends before [`Slot::placed`].
+const FORMAT_FIXED: u8 = 1;
 
 impl Slot {
     /// The state's bytes.
@@ -27,6 +29,8 @@ impl Slot {
             Some((&FORMAT, rest)) => {
                 postcard::from_bytes(rest).map_err(|_| DecodeError::Invalid("the state of a slot"))
             }
+            Some((&FORMAT_FIXED, rest)) => postcard::from_bytes(&[rest, &[0]].concat())
+                .map_err(|_| DecodeError::Invalid("the state of a slot")),
             Some((other, _)) => Err(DecodeError::Unknown { what: "slot format", value: (*other).into() }),
             None => Err(DecodeError::Truncated("slot format")),
         }

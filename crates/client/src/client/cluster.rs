@@ -1,6 +1,6 @@
 //! Requests about the hypercube and its peers.
 
-use hcube_api::cluster::{Cluster, Health, Route};
+use hcube_api::cluster::{Cluster, Health, Plan, PlanQuery, Route};
 use hcube_api::paths;
 use hcube_core::topic::Name;
 
@@ -26,6 +26,16 @@ impl Client {
     /// `unknown-topic`, `unknown-partition`; see [`Error`].
     pub async fn route(&self, topic: &Name, partition: u16) -> Result<Route, Error> {
         self.execute(&Call::get(paths::route(topic, partition))).await?.json()
+    }
+
+    /// What would move if the hypercube had other peers or replicas. Nothing is changed.
+    ///
+    /// # Errors
+    /// `invalid-argument`; `too-few-peers` for fewer peers than replicas; see [`Error`].
+    pub async fn plan(&self, query: &PlanQuery) -> Result<Plan, Error> {
+        let query = query.to_query();
+        let mark = if query.is_empty() { "" } else { "?" };
+        self.execute(&Call::get(format!("{}{mark}{query}", paths::PLAN))).await?.json()
     }
 
     /// Whether a peer lives. Of a certain one: `client.only(endpoint)?.health()`.

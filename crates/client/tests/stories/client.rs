@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use hcube_client::api::clients::SetCursor;
+use hcube_client::api::cluster::PlanQuery;
 use hcube_client::api::cursor::Cursor;
 use hcube_client::api::messages::{PullQuery, Start};
 use hcube_client::api::topics::{CreateTopic, PatchRetention, PatchTopic};
@@ -40,6 +41,10 @@ async fn every_request_of_the_contract_is_answered() {
     assert_eq!(client.fetch_cursor(&name, &topic()).await.unwrap().cursor, cursor);
 
     assert_eq!(client.cluster().await.unwrap().members.len(), 2);
+    assert_eq!(client.plan(&PlanQuery::default()).await.unwrap().labels.len(), 2);
+    let wider = PlanQuery { peers: Some(4), replication: Some(5) };
+    let plan = client.plan(&wider).await.unwrap();
+    assert_eq!((plan.labels.len(), plan.replication), (4, 5));
     assert_eq!(client.route(&topic(), 0).await.unwrap().path.len(), 2);
     assert_eq!(client.health().await.unwrap().status, "ok");
     assert_eq!(client.ready().await.unwrap().status, "ok");

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "clippy lets tests unwrap, but not the helpers beside them")]
 
+mod admin;
 mod client;
 mod consumer;
 mod mock;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::change::{Change, ChangeRefusal, Changed};
 use super::{Meta, Topic};
 use crate::codec::{DecodeError, Reader, Writer};
 use crate::ids::TopicId;
@@ -29,10 +30,21 @@ pub enum Command {
         /// Only this life of it; any when none is given.
         id: Option<TopicId>,
     },
+    /// Tag 4: changes members or placement.
+    Change(Change),
 }
 
 /// What a [`Command`] did.
-pub type Outcome = Result<Arc<Topic>, Refusal>;
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Effect {
+    /// A topic was created, altered or deleted, or is as wished already.
+    Topic(Arc<Topic>),
+    /// Members or placement are as wished.
+    Changed(Changed),
+}
+
+/// What became of a [`Command`].
+pub type Outcome = Result<Effect, Refusal>;
 
 /// Why a [`Command`] changed nothing.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -46,32 +58,42 @@ pub enum Refusal {
     /// The hypercube has as many topics as it may.
     #[error("a hypercube has at most {} topics", limits::TOPICS_MAX)]
     TooMany,
+    /// A change of members or placement that cannot be made.
+    #[error(transparent)]
+    Change(#[from] ChangeRefusal),
 }
 
 impl Meta {
     /// Applies one command. Creating a topic that exists with the same properties answers the one that exists.
     pub fn apply(&mut self, command: Command) -> Outcome {
         match command {
-            Command::CreateTopic(topic) => self.create(topic),
-            Command::AlterTopic { name, retention } => {
-                let mut topic = self.remove_topic(&name).ok_or(Refusal::Unknown)?.as_ref().clone();
-                topic.retention = retention;
-                self.insert_topic(topic);
-                self.topic(&name).cloned().ok_or(Refusal::Unknown)
-            }
-            Command::DeleteTopic { name, id } => {
-                let topic = self.topic(&name).ok_or(Refusal::Unknown)?;
-                if id.is_some_and(|id| id != topic.id) {
-                    return Err(Refusal::Unknown);
-                }
-                let topic = self.remove_topic(&name).ok_or(Refusal::Unknown)?;
-                self.deleted.insert_mut(topic.id, topic.clone());
-                Ok(topic)
-            }
+            Command::CreateTopic(topic) => self.create(topic).map(Effect::Topic),
+            Command::AlterTopic { name, retention } => self.alter(&name, retention).map(Effect::Topic),
+            Command::DeleteTopic { name, id } => self.delete(&name, id).map(Effect::Topic),
+            Command::Change(change) => Ok(Effect::Changed(self.change(change)?)),
         }
     }
 
-    fn create(&mut self, topic: Topic) -> Outcome {
+    fn alter(&mut self, name: &Name, retention: Retention) -> Result<Arc<Topic>, Refusal> {
+        let mut topic = self.remove_topic(name).ok_or(Refusal::Unknown)?.as_ref().clone();
+        topic.retention = retention;
+        self.insert_topic(topic);
+        self.topic(name).cloned().ok_or(Refusal::Unknown)
+    }
+
+    fn delete(&mut self, name: &Name, id: Option<TopicId>) -> Result<Arc<Topic>, Refusal> {
+        let topic = self.topic(name).ok_or(Refusal::Unknown)?;
+        if id.is_some_and(|id| id != topic.id) {
+            return Err(Refusal::Unknown);
+        }
+        let topic = self.remove_topic(name).ok_or(Refusal::Unknown)?;
+        // The epoch tells whoever places replicas that there is less to place.
+        self.epoch += u64::from(self.read_replicas.remove(&topic.id).is_some());
+        self.deleted.insert_mut(topic.id, topic.clone());
+        Ok(topic)
+    }
+
+    fn create(&mut self, topic: Topic) -> Result<Arc<Topic>, Refusal> {
         if let Some(existing) = self.topic(&topic.name) {
             // The same id is the same request arriving twice; the same properties are the same wish.
             let same = existing.id == topic.id
@@ -111,6 +133,10 @@ impl Command {
                 out.text(name.as_str());
                 out.option(*id, |out, id| out.u128(id.0));
             }
+            Self::Change(change) => {
+                out.u8(4);
+                change.write(&mut out);
+            }
         }
         out.into()
     }
@@ -128,6 +154,7 @@ impl Command {
                 name: read_name(&mut reader)?,
                 id: reader.option("topic id", |reader| reader.u128("topic id").map(TopicId))?,
             },
+            4 => Self::Change(Change::read(&mut reader)?),
             tag => return Err(DecodeError::Unknown { what: "metadata command", value: tag.into() }),
         };
         reader.finish()?;

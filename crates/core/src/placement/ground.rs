@@ -32,6 +32,8 @@ pub(super) struct Ground {
     spread_of: Vec<usize>,
     spreads: Vec<Spread>,
     homes: Vec<Vertex>,
+    /// The vertex of each place, close together: plans go through them for each slot.
+    vertices: Vec<u16>,
 }
 
 impl Ground {
@@ -51,6 +53,7 @@ impl Ground {
             places.iter().enumerate().map(|(number, place)| (place.node, number)).collect();
         let shelters = shelters(candidates, &places);
         let cube = cube(candidates)?;
+        let vertices = places.iter().map(|place| place.vertex.0).collect();
         let mut ground = Self {
             places,
             zones,
@@ -59,6 +62,7 @@ impl Ground {
             spread_of: Vec::new(),
             spreads: Vec::new(),
             homes: (0..slots).map(|slot| cube.home(slot.into())).collect(),
+            vertices,
         };
         for slot in 0..slots {
             let held = current.get(usize::from(slot)).map_or(&[][..], |assignment| &assignment.replicas);
@@ -98,6 +102,12 @@ impl Ground {
     /// Whether the slot has a replica at the place now.
     pub fn holds_now(&self, slot: usize, place: usize) -> bool {
         self.current[slot].contains(&place)
+    }
+
+    /// Hops from the slot's home to each place.
+    pub fn hops_to_places(&self, slot: usize) -> impl Iterator<Item = u32> {
+        let home = self.homes[slot].0;
+        self.vertices.iter().map(move |vertex| (home ^ vertex).count_ones())
     }
 
     /// Hops from the slot's home to the place.

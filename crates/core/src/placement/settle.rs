@@ -22,8 +22,9 @@ pub(super) fn settle(ground: &Ground) -> Table<'_> {
     for slot in 0..ground.slots() {
         trim(&mut table, slot, &quota);
     }
+    let mut room: Vec<u64> = (0..ground.places.len()).map(|place| room_rank(&table, place, &quota)).collect();
     for slot in 0..ground.slots() {
-        fill(&mut table, slot, &quota);
+        fill(&mut table, slot, &quota, &mut room);
     }
     // Filling may have raised another peer than foreseen by one; where that is as balanced, it stays.
     let quota = table.quotas();
@@ -65,43 +66,49 @@ fn trim(table: &mut Table<'_>, slot: usize, quota: &[usize]) {
     }
 }
 
+/// Marks a rank of a place that cannot be chosen, beyond that of any that can.
+const CLOSED: u64 = 1 << 63;
+
 /// Adds the slot's missing replicas where its spread allows, first at peers with room, then close to its home.
-fn fill(table: &mut Table<'_>, slot: usize, quota: &[usize]) {
+fn fill(table: &mut Table<'_>, slot: usize, quota: &[usize], room: &mut [u64]) {
     let ground = table.ground;
     let spread = ground.spread(slot);
     if table.replicas(slot).len() >= spread.replicas {
         return;
     }
-    // The load of a place changes only when it is chosen, and then it is not looked at again.
-    let mut free: Vec<u64> = (0..ground.places.len())
-        .filter(|place| !table.holds(slot, *place))
-        .map(|place| rank(table, slot, place, quota[place]))
+    let mut free: Vec<u64> = room
+        .iter()
+        .zip(ground.hops_to_places(slot))
+        .map(|(room, hops)| room | u64::from(hops) << 52)
         .collect();
+    table.replicas(slot).iter().for_each(|place| free[*place] |= CLOSED);
     while table.replicas(slot).len() < spread.replicas {
         let held: Vec<usize> = (0..ground.zones).map(|zone| table.in_zone(slot, zone)).collect();
         let owed: usize = spread.low.iter().zip(&held).map(|(low, held)| low.saturating_sub(*held)).sum();
         let spare = spread.replicas - table.replicas(slot).len() > owed;
         let bound = if spare { &spread.high } else { &spread.low };
         let zones = held.iter().zip(bound);
-        let closed: Vec<u64> = zones.map(|(held, bound)| if held < bound { 0 } else { u64::MAX }).collect();
+        let closed: Vec<u64> = zones.map(|(held, bound)| if held < bound { 0 } else { CLOSED }).collect();
         // Without a branch a zone, as no processor foresees which zone comes next.
         let best = free.iter().map(|rank| rank | closed[usize::from(*rank as u16)]).min();
-        let best = best.filter(|rank| *rank != u64::MAX).expect("a zone below its bound has a place left");
-        free.retain(|rank| *rank != best);
-        table.add(slot, usize::from((best >> 16) as u16));
+        let best = best.filter(|rank| *rank < CLOSED).expect("a zone below its bound has a place left");
+        let place = usize::from((best >> 16) as u16);
+        table.add(slot, place);
+        room[place] = room_rank(table, place, quota);
+        free[place] |= CLOSED;
     }
 }
 
-/// How well a place suits one more replica of the slot, the lower the better: it has room, is close to home, has
-/// more room than others, has a lower vertex. One integer, because a plan compares millions of them; it ends with
-/// the numbers of the place and of its zone, 16 bits each.
-fn rank(table: &Table<'_>, slot: usize, place: usize, quota: usize) -> u64 {
-    let load = table.load(place);
+/// How well a place suits one more replica of a slot, the lower the better: it has room, is close to home, has more
+/// room than others, has a lower vertex. One integer, because a plan compares millions of them; it ends with the
+/// numbers of the place and of its zone, 16 bits each. The 5 bits from the 52nd are left for the hops from the
+/// slot's home; everything else changes with the place's load only.
+fn room_rank(table: &Table<'_>, place: usize, quota: &[usize]) -> u64 {
+    let (load, quota) = (table.load(place), quota[place]);
     let crowded = u64::from(load >= quota) << 57;
-    let far = u64::from(table.ground.hops_from_home(slot, place)) << 52;
     // Room lies between minus and plus the number of slots, which fits 16 bits.
     let full = ((1 << 17) + load as u64 - quota as u64) << 32;
-    crowded | far | full | (place as u64) << 16 | table.ground.places[place].zone as u64
+    crowded | full | (place as u64) << 16 | table.ground.places[place].zone as u64
 }
 
 /// Moves one slot from a peer with too many to one with too few; false when no single move within the search does.

@@ -10,10 +10,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::{Disk, File};
 
 mod inode;
+mod lies;
 #[cfg(test)]
 mod tests;
 
 use inode::Inode;
+pub use lies::Lies;
 
 /// A handle on a disk in memory; clones are handles on the same disk.
 #[derive(Debug, Clone, Default)]
@@ -26,6 +28,8 @@ pub struct FaultyDisk {
 pub struct FaultyFile {
     world: Arc<Mutex<World>>,
     inode: Arc<Mutex<Inode>>,
+    /// Under which name it was opened.
+    path: String,
     /// Crashes before the file was opened.
     crashes: u64,
 }
@@ -55,6 +59,7 @@ struct World {
     pending: Vec<Change>,
     capacity: Option<u64>,
     fail_next_sync: bool,
+    lies: Lies,
     fuse: Option<u64>,
     crashes: u64,
     counters: Counters,
@@ -155,7 +160,8 @@ impl FaultyDisk {
     /// The disk is replaced by an empty one. Open files are dead.
     pub fn wipe(&self) {
         let mut world = self.lock();
-        *world = World { capacity: world.capacity, crashes: world.crashes + 1, ..World::default() };
+        let World { capacity, lies, crashes, .. } = *world;
+        *world = World { capacity, lies, crashes: crashes + 1, ..World::default() };
     }
 
     /// Flips bit `bit` (0 to 7) of byte `byte`, durably and unnoticed.
@@ -172,7 +178,8 @@ impl FaultyDisk {
         self.lock().capacity = bytes;
     }
 
-    /// The next `sync_data` or `sync_dir` fails, once, and makes nothing durable.
+    /// The next `sync_data` or `sync_dir` fails, once. What it should have made durable is taken for clean from then
+    /// on, as kernels do: it can be read, a later sync does not write it, and a crash loses it.
     pub fn fail_next_sync(&self) {
         self.lock().fail_next_sync = true;
     }
@@ -199,8 +206,9 @@ impl FaultyDisk {
         lock(&self.world)
     }
 
-    fn file(&self, world: &World, inode: Arc<Mutex<Inode>>) -> FaultyFile {
-        FaultyFile { world: Arc::clone(&self.world), inode, crashes: world.crashes }
+    fn file(&self, world: &World, path: &str, inode: Arc<Mutex<Inode>>) -> FaultyFile {
+        let path = path.to_owned();
+        FaultyFile { world: Arc::clone(&self.world), inode, path, crashes: world.crashes }
     }
 }
 
@@ -229,12 +237,14 @@ impl World {
         Ok(())
     }
 
-    fn sync(&mut self) -> io::Result<()> {
+    /// Counts a sync. Returns whether it works; one that does not is an error, unless the disk lies about it.
+    fn sync(&mut self) -> io::Result<bool> {
         self.operate()?;
-        if std::mem::take(&mut self.fail_next_sync) {
+        let fails = std::mem::take(&mut self.fail_next_sync);
+        if fails && !self.lies.about_sync_errors {
             return Err(io::Error::other("the disk failed to sync"));
         }
-        Ok(())
+        Ok(!fails)
     }
 
     fn need_dir(&self, dir: &str) -> io::Result<()> {
@@ -280,13 +290,13 @@ impl Disk for FaultyDisk {
         let inode = Arc::default();
         world.files.insert(path.to_owned(), Arc::clone(&inode));
         world.pending.push(Change::Create(path.to_owned(), Arc::clone(&inode)));
-        Ok(self.file(&world, inode))
+        Ok(self.file(&world, path, inode))
     }
 
     fn open(&self, path: &str) -> io::Result<FaultyFile> {
         let world = self.lock();
         let inode = Arc::clone(world.files.get(path).ok_or(io::ErrorKind::NotFound)?);
-        Ok(self.file(&world, inode))
+        Ok(self.file(&world, path, inode))
     }
 
     fn exists(&self, path: &str) -> io::Result<bool> {
@@ -339,8 +349,11 @@ impl Disk for FaultyDisk {
     fn sync_dir(&self, dir: &str) -> io::Result<()> {
         let mut world = self.lock();
         world.need_dir(dir)?;
-        world.sync()?;
+        let works = world.sync()?;
         world.counters.dir_syncs += 1;
+        if !works || world.lies.about_dir_syncs {
+            return Ok(());
+        }
         let pending = std::mem::take(&mut world.pending);
         for change in pending {
             if change.concerns(dir) {
@@ -393,9 +406,14 @@ impl File for FaultyFile {
 
     fn sync_data(&self) -> io::Result<()> {
         let mut world = self.world()?;
-        world.sync()?;
+        let mut inode = lock(&self.inode);
+        let works = world.sync().inspect_err(|_| inode.forget_unsynced())?;
         world.counters.syncs += 1;
-        lock(&self.inode).sync();
+        match works {
+            true if world.lies.skip(&self.path) => {}
+            true => inode.sync(),
+            false => inode.forget_unsynced(),
+        }
         Ok(())
     }
 

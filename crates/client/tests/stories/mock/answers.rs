@@ -8,7 +8,9 @@ use axum::response::Response;
 use hcube_client::api::clients::{
     CursorAnswer, Position, Publisher, RegisterPublisher, RegisterSubscriber, SetCursor, Subscriber,
 };
-use hcube_client::api::cluster::{Cluster, Group, Health, Member, MemberState, Route};
+use hcube_client::api::cluster::{
+    Cluster, Group, Health, Member, MemberState, Plan, PlanQuery, Rebalance, Route,
+};
 use hcube_client::api::cursor::Cursor;
 use hcube_client::api::messages::{PublishLimits, PublishRequest};
 use hcube_client::api::topics::{
@@ -56,6 +58,7 @@ pub async fn answer(
     }
     match (head.method.as_str(), path) {
         ("GET", paths::CLUSTER) => Ok(ok(&cluster(vertex, shared))),
+        ("GET", paths::PLAN) => Ok(ok(&plan(PlanQuery::parse(head.uri.query().unwrap_or_default())?))),
         ("GET", paths::HEALTH | paths::READY) => Ok(ok(&Health::ok())),
         ("GET", paths::METRICS) => Ok(Response::new(Body::from("hcube_up 1\n"))),
         ("GET", paths::OPENAPI) => Ok(ok(&serde_json::json!({ "openapi": "3.1.0" }))),
@@ -132,7 +135,8 @@ fn on_topic(shared: &Shared, head: &Parts, name: &str, body: &[u8]) -> Result<Re
             start_offset: None,
             high_watermark: None,
         };
-        Topic { name: topic(), id: TOPIC_ID, retention, partitions: (0..count).map(partition).collect() }
+        let partitions = (0..count).map(partition).collect();
+        Topic { name: topic(), id: TOPIC_ID, retention, read_replicas: 0, partitions }
     };
     match head.method.as_str() {
         "PUT" => {
@@ -195,6 +199,24 @@ fn cluster(vertex: u16, shared: &Shared) -> Cluster {
         edges: Vec::new(),
         metadata: Group { leader: None, replicas: Vec::new() },
         slots: Vec::new(),
+        rebalance: Rebalance::default(),
+        losses: Vec::new(),
+    }
+}
+
+fn plan(query: PlanQuery) -> Plan {
+    let peers = query.peers.unwrap_or(2);
+    Plan {
+        epoch: 1,
+        peers,
+        replication: query.replication.unwrap_or(3),
+        dimension: 2,
+        labels: (0..peers).map(|vertex| label(vertex.into())).collect(),
+        edges_added: Vec::new(),
+        edges_removed: Vec::new(),
+        moves: Vec::new(),
+        bytes_total: 0,
+        metadata_voters: Vec::new(),
     }
 }
 

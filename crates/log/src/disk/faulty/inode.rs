@@ -46,6 +46,23 @@ impl Inode {
         }
     }
 
+    /// What was written is taken for durable although it is not.
+    pub(super) fn forget_unsynced(&mut self) {
+        self.unsynced.clear();
+    }
+
+    /// Bytes from `from` on become zeros, durably.
+    pub(super) fn blank(&mut self, from: usize) {
+        for bytes in [&mut self.seen, &mut self.durable] {
+            bytes.iter_mut().skip(from).for_each(|byte| *byte = 0);
+        }
+    }
+
+    /// Where the last byte lies that is not 0, or 0.
+    pub(super) fn content_end(&self) -> usize {
+        self.durable.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1)
+    }
+
     pub(super) fn flip(&mut self, byte: usize, bit: u8) {
         self.seen[byte] ^= 1 << bit;
         if let Some(durable) = self.durable.get_mut(byte) {

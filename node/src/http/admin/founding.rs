@@ -1,0 +1,77 @@
+//! Who this peer is, and how it becomes part of a hypercube that is founded.
+
+use hcube_api::admin::{Bootstrap, Bootstrapped, Identity};
+use hcube_api::{Code, Problem, json};
+use hcube_core::meta::Meta;
+use http::StatusCode;
+
+use crate::http::Shared;
+use crate::http::answer::{self, Response};
+use crate::http::ready::not_ready;
+use crate::{BootstrapError, FoundingError, StartError};
+
+/// `GET /v1/identity`
+pub(super) fn identity(shared: &Shared) -> Identity {
+    let incarnation = shared.node.incarnation();
+    let Some(handle) = shared.node.handle() else {
+        return Identity { incarnation, cluster_id: None, node_id: None, vertex: None };
+    };
+    Identity {
+        incarnation,
+        cluster_id: Some(handle.cluster()),
+        node_id: Some(handle.node()),
+        vertex: Some(handle.status().vertex),
+    }
+}
+
+/// `POST /v1/bootstrap`
+pub(super) async fn bootstrap(shared: &Shared, body: &[u8]) -> Result<Response, Problem> {
+    let wanted: Bootstrap = json::from_slice(body)?;
+    wanted.check()?;
+    let created = shared.node.handle().is_none();
+    let call = crate::Bootstrap {
+        cluster: wanted.cluster_id,
+        founders: wanted.founders.iter().cloned().map(Into::into).collect(),
+        slots: wanted.slots,
+        replication: wanted.replication,
+    };
+    let handle = shared.node.bootstrap(call).await.map_err(|error| refusal(&error))?;
+    let meta = handle.meta();
+    if !is_as_wanted(&meta, &wanted) {
+        let detail = "the hypercube of this name was founded with other founders or settings";
+        return Err(Problem::new(Code::AlreadyBootstrapped, detail));
+    }
+    let mut members: Vec<_> = meta.members.values().collect();
+    members.sort_by_key(|member| member.vertex);
+    let node_ids = members.into_iter().map(|member| member.node).collect();
+    let status = if created { StatusCode::CREATED } else { StatusCode::OK };
+    Ok(answer::json(status, &Bootstrapped { cluster_id: meta.cluster, node_ids, created }))
+}
+
+/// Whether an existing hypercube is the one asked for. Addresses do not count: they change.
+fn is_as_wanted(meta: &Meta, wanted: &Bootstrap) -> bool {
+    let founded = |founder: &hcube_api::admin::Founder| {
+        meta.member_at(founder.vertex).is_some_and(|member| member.incarnation == founder.incarnation)
+    };
+    meta.slots == wanted.slots
+        && meta.replication == wanted.replication
+        && meta.members.len() == wanted.founders.len()
+        && wanted.founders.iter().all(founded)
+}
+
+fn refusal(error: &BootstrapError) -> Problem {
+    let detail = error.to_string();
+    match error {
+        BootstrapError::Genesis(_) | BootstrapError::Founding(FoundingError::NotListed { .. }) => {
+            Problem::invalid(detail)
+        }
+        BootstrapError::Founding(FoundingError::OtherCluster { .. }) => {
+            Problem::new(Code::WrongCluster, detail)
+        }
+        BootstrapError::Start(StartError::Ended) => not_ready("the peer is shutting down"),
+        BootstrapError::Founding(_) | BootstrapError::Start(_) => {
+            tracing::error!(%error, "the hypercube could not be founded");
+            Problem::new(Code::Internal, detail)
+        }
+    }
+}
