@@ -155,10 +155,15 @@ async fn perform(
     if let Err(error) = happened.await {
         troubles.push(format!("{error:#}"));
     }
+    if troubles.is_empty() {
+        // Every event is over, and has started again whom it had ended.
+        troubles.extend(stage.ended().await);
+    }
     output.talk("healing");
     if let Err(error) = stage.heal().await {
         troubles.push(format!("{error:#}"));
     }
+    troubles.extend(stage.panics().await);
     tokio::time::sleep(AFTER).await;
     match stage.strangers() {
         0 => {}

@@ -4,7 +4,7 @@ use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
 use std::net::{Ipv4Addr, SocketAddr};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use subtle::ConstantTimeEq;
@@ -141,20 +141,31 @@ impl Config {
 }
 
 /// Bytes that must not be shown: `Debug` hides them.
+///
+/// A text of several lines is as many secrets: the first is shown to others, all of them are accepted. So a secret is
+/// replaced by another one without a moment in which two peers have none in common.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Secret(Vec<u8>);
+pub struct Secret(Vec<Vec<u8>>);
 
 impl Secret {
-    /// A secret of these bytes, without white space at their end, which editors like to add.
+    /// A secret of these bytes, or one of each line of a text, without white space at their ends, which editors like
+    /// to add.
     ///
     /// # Errors
     /// [`Error::Length`].
     pub fn new(bytes: &[u8]) -> Result<Self, Error> {
         let bytes = bytes.trim_ascii_end();
-        if !(SECRET_BYTES_MIN..=SECRET_BYTES_MAX).contains(&bytes.len()) {
+        if bytes.len() > SECRET_BYTES_MAX {
             return Err(Error::Length(bytes.len()));
         }
-        Ok(Self(bytes.to_vec()))
+        // Bytes that are no text may hold what looks like the end of a line.
+        let is_end = |byte: &u8| *byte == b'\n' && bytes.is_ascii();
+        let lines = bytes.split(is_end).map(<[u8]>::trim_ascii_end);
+        let secrets: Vec<Vec<u8>> = lines.map(<[u8]>::to_vec).collect();
+        match secrets.iter().find(|secret| secret.len() < SECRET_BYTES_MIN) {
+            Some(short) => Err(Error::Length(short.len())),
+            None => Ok(Self(secrets)),
+        }
     }
 
     /// Reads a secret from a file that only its owner may read.
@@ -165,8 +176,10 @@ impl Secret {
         let io = |source| Error::Io { path: path.to_owned(), source };
         // The open file is asked for its mode, so that it cannot be exchanged in between.
         let file = File::open(path).map_err(io)?;
-        let mode = file.metadata().map_err(io)?.permissions().mode() & 0o7777;
-        if mode & 0o077 != 0 {
+        let metadata = file.metadata().map_err(io)?;
+        let mode = metadata.permissions().mode() & 0o7777;
+        let process = std::fs::metadata("/proc/self").map_err(io)?.uid();
+        if !is_private(mode, metadata.uid(), process) {
             return Err(Error::Mode { path: path.to_owned(), mode });
         }
         let mut bytes = Vec::new();
@@ -178,12 +191,24 @@ impl Secret {
     /// Whether somebody showed the same bytes; takes as long whatever they are.
     #[must_use]
     pub fn matches(&self, shown: &[u8]) -> bool {
-        self.0.ct_eq(shown).into()
+        self.0.iter().fold(false, |matches, secret| matches | bool::from(secret.ct_eq(shown)))
     }
 
-    pub(crate) fn bytes(&self) -> &[u8] {
-        &self.0
+    /// The one to show.
+    pub(crate) fn shown(&self) -> &[u8] {
+        &self.0[0]
     }
+
+    /// All that are accepted.
+    pub(crate) fn accepted(&self) -> impl Iterator<Item = &[u8]> {
+        self.0.iter().map(Vec::as_slice)
+    }
+}
+
+/// Whether nobody but its owner may read a file. Kubernetes mounts secrets as root's and readable by the pod's group,
+/// which a process that is not root can neither change nor do without.
+fn is_private(mode: u32, owner: u32, process: u32) -> bool {
+    mode & 0o077 == 0 || (owner == 0 && process != 0 && mode & 0o037 == 0)
 }
 
 impl fmt::Debug for Secret {
@@ -210,6 +235,32 @@ mod tests {
             assert_eq!(secret.is_ok(), accepted, "mode {mode:o}");
             assert_eq!(matches!(secret, Err(Error::Mode { .. })), !accepted);
         }
+    }
+
+    #[test]
+    fn what_kubernetes_mounts_is_private_to_whom_it_is_mounted_for() {
+        for (mode, owner, process, accepted) in [
+            (0o440, 0, 65_532, true),
+            (0o640, 0, 65_532, true),
+            (0o440, 65_532, 65_532, false),
+            (0o440, 0, 0, false),
+            (0o444, 0, 65_532, false),
+            (0o460, 0, 65_532, false),
+        ] {
+            assert_eq!(is_private(mode, owner, process), accepted, "{mode:o} of {owner} for {process}");
+        }
+    }
+
+    #[test]
+    fn the_first_line_is_shown_and_every_line_accepted() {
+        let secret = Secret::new(b"0123456789abcdef\nfedcba9876543210\n").unwrap();
+        assert_eq!(secret.shown(), b"0123456789abcdef");
+        assert!(secret.matches(b"0123456789abcdef") && secret.matches(b"fedcba9876543210"));
+        assert!(!secret.matches(b"0123456789abcdef\nfedcba9876543210") && !secret.matches(b""));
+        assert!(matches!(Secret::new(b"0123456789abcdef\nshort"), Err(Error::Length(5))));
+        // Random bytes are one secret, whatever they look like.
+        let random = b"0123456789abcdef\n\xff0123456789abcdef";
+        assert!(Secret::new(random).unwrap().matches(random));
     }
 
     #[test]

@@ -191,6 +191,57 @@ impl Cluster {
         let _talk = self.local(&["start", &self.label(vertex)]).ok();
     }
 
+    /// Tells a peer to end, and waits until it has.
+    ///
+    /// # Panics
+    /// When it does not.
+    #[track_caller]
+    pub fn stop(&self, vertex: u16) {
+        let _talk = self.local(&["stop", &self.label(vertex)]).ok();
+    }
+
+    /// Lets so many peers join, and waits until they hold their share.
+    ///
+    /// # Panics
+    /// When they do not.
+    #[track_caller]
+    pub fn grow(&mut self, count: u16) {
+        let _talk = self.local(&["add", "--count", &count.to_string()]).ok();
+        self.shape.peers += count;
+    }
+
+    /// Lets the peers at the highest vertices leave.
+    ///
+    /// # Panics
+    /// When they do not.
+    #[track_caller]
+    pub fn shrink(&mut self, count: u16) {
+        let _talk = self.local(&["remove", "--count", &count.to_string()]).ok();
+        self.shape.peers -= count;
+    }
+
+    /// Removes the data of a peer that does not run.
+    ///
+    /// # Panics
+    /// When there is none.
+    #[track_caller]
+    pub fn wipe(&self, vertex: u16) {
+        let dir = self.data_dir(vertex);
+        std::fs::remove_dir_all(&dir).unwrap_or_else(|error| panic!("{}: {error}", dir.display()));
+    }
+
+    /// The node id of the peer at a vertex.
+    ///
+    /// # Panics
+    /// When the hypercube has none there.
+    #[track_caller]
+    #[must_use]
+    pub fn node_id(&self, vertex: u16) -> u64 {
+        let cluster = self.get(0, "/v1/cluster").expect(200).json();
+        let id = cluster["members"][usize::from(vertex)]["node_id"].as_u64();
+        id.unwrap_or_else(|| panic!("no member at {vertex}: {cluster}"))
+    }
+
     /// Takes all peers down, by SIGKILL or politely.
     ///
     /// # Panics

@@ -1,7 +1,8 @@
 //! A harness for real hypercubes: it runs the program `hcube`, speaks HTTP to its peers, and checks what they
 //! answered with code of its own. Nothing here uses a crate of the product, so both cannot share a mistake.
 //!
-//! Everything happens on 127.0.0.1, in a temporary directory, and ends in bounded time. What fails panics with
+//! Everything happens on 127.0.0.1 or in network namespaces of its own, in a temporary directory, and ends in bounded
+//! time. What fails panics with
 //! what was asked and answered; a [`Cluster`] that is dropped by a panic shows the ends of its peers' logs.
 
 pub mod answer;
@@ -10,6 +11,7 @@ pub mod events;
 pub mod feed;
 pub mod history;
 pub mod load;
+pub mod namespaces;
 pub mod process;
 pub mod program;
 pub mod publisher;
@@ -22,6 +24,7 @@ pub use cluster::{Cluster, Shape};
 pub use events::Events;
 pub use feed::Feed;
 pub use history::{Acked, Reading, Stored};
+pub use namespaces::Apart;
 pub use process::Peer;
 pub use program::{Ran, hcube};
 pub use publisher::Publisher;

@@ -112,6 +112,26 @@ impl<'o> Stage<'o> {
         self.settled(&all).await
     }
 
+    /// What peers have said of themselves that must never be: whoever panicked.
+    pub async fn panics(&self) -> Vec<String> {
+        let fleet = self.fleet.lock().await;
+        let mut panics = Vec::new();
+        for vertex in fleet.cube().vertices() {
+            let log = std::fs::read(fleet.log_file(vertex)).unwrap_or_default();
+            let log = String::from_utf8_lossy(&log);
+            let lines = log.lines().filter(|line| line.contains("panicked at"));
+            panics.extend(lines.map(|line| format!("peer {}: {line}", fleet.label(vertex))));
+        }
+        panics
+    }
+
+    /// The peers that ended although nobody asked them to.
+    pub async fn ended(&self) -> Vec<String> {
+        let fleet = self.fleet.lock().await;
+        let ended = fleet.cube().vertices().filter(|vertex| fleet.running(*vertex).is_none());
+        ended.map(|vertex| fleet.failure(vertex, "has ended by itself")).collect()
+    }
+
     /// Ends all peers, those that are stopped too.
     pub async fn clear(&self) -> anyhow::Result<()> {
         self.fleet.lock().await.down(true).await?;

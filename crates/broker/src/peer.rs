@@ -21,6 +21,7 @@ use std::sync::Arc;
 use hcube_consensus::{Groups, Outgoing, Ready, Rng};
 use hcube_core::ids::{GroupId, NodeId, Vertex};
 use hcube_core::meta::{Change, Meta};
+use hcube_core::planted::{self, Bug};
 
 use crate::command::PartitionId;
 use crate::{Action, Config, Event, Frame, Now, RequestId};
@@ -175,6 +176,9 @@ impl Peer {
         let leader = self.groups.role(envelope.group).and_then(|role| role.leader);
         if let Some(replica) = self.slots.get_mut(&envelope.group).filter(|_| leader == Some(from)) {
             replica.heard_tick = ticks;
+        }
+        if planted::is(Bug::StrayReplica) && self.groups.replica(envelope.group).is_none() {
+            self.create_stray(&envelope);
         }
         if envelope.snapshot().is_some() {
             self.snapshot_offered(from, envelope);

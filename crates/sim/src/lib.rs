@@ -3,12 +3,18 @@
 //!
 //! The same seed gives the same run, event for event ([`Report::trace`]).
 
-mod client;
-mod history;
-mod lifecycle;
+mod admin;
+mod clients;
+mod faults;
+mod invariants;
 mod machine;
 mod network;
+pub mod planted;
+mod report;
 mod scenario;
+mod streams;
 mod world;
 
-pub use scenario::{Report, Scenario, run};
+pub use faults::Fault;
+pub use report::{Changes, Counts, Report};
+pub use scenario::{Scenario, run};

@@ -2,14 +2,15 @@
 
 use std::collections::BTreeSet;
 
-use hcube_broker::Frame;
 use hcube_consensus::Rng;
 
 /// Who can reach whom, and how badly.
 pub(crate) struct Network {
     rng: Rng,
     cut: BTreeSet<(usize, usize)>,
-    /// Of a thousand frames of Raft, so many are lost.
+    /// Machines that nobody reaches, whatever is mended.
+    apart: BTreeSet<usize>,
+    /// Of a thousand frames, so many are lost.
     pub loss: u64,
     /// Of a thousand frames of Raft, so many arrive twice.
     pub repetition: u64,
@@ -21,23 +22,19 @@ pub(crate) struct Network {
 
 impl Network {
     pub fn new(rng: Rng) -> Self {
-        Self { rng, cut: BTreeSet::new(), loss: 0, repetition: 0, delay_us: 1_000, lost: 0, repeated: 0 }
+        let (cut, apart) = (BTreeSet::new(), BTreeSet::new());
+        Self { rng, cut, apart, loss: 0, repetition: 0, delay_us: 1_000, lost: 0, repeated: 0 }
     }
 
-    /// When copies of a frame arrive, in microseconds from now; none when it is lost.
-    pub fn deliveries(&mut self, from: usize, to: usize, frame: &Frame) -> Vec<u64> {
-        if self.is_cut(from, to) {
-            self.lost += 1;
-            return Vec::new();
-        }
-        // Requests and answers travel on a connection: whole, once, or not at all.
-        let raft = matches!(frame, Frame::Raft(_));
-        if self.rng.below(1000) < self.loss {
+    /// When copies of a frame arrive, in microseconds from now; none when it is lost. Only frames of Raft may
+    /// arrive twice: requests and answers travel on a connection, once or not at all.
+    pub fn deliveries(&mut self, from: usize, to: usize, may_repeat: bool) -> Vec<u64> {
+        if self.is_cut(from, to) || self.rng.below(1000) < self.loss {
             self.lost += 1;
             return Vec::new();
         }
         let mut times = vec![self.delay()];
-        if raft && self.rng.below(1000) < self.repetition {
+        if may_repeat && self.rng.below(1000) < self.repetition {
             self.repeated += 1;
             times.push(self.delay());
         }
@@ -50,17 +47,55 @@ impl Network {
         50 + self.rng.below(longest.max(1))
     }
 
-    pub fn is_cut(&self, from: usize, to: usize) -> bool {
-        self.cut.contains(&(from, to))
+    /// How long it takes until a link's end notices that it is gone.
+    pub fn notice(&mut self) -> u64 {
+        self.rng.below(2_000_000)
     }
 
+    pub fn is_cut(&self, from: usize, to: usize) -> bool {
+        self.cut.contains(&(from, to)) || self.apart.contains(&from) || self.apart.contains(&to)
+    }
+
+    /// Whether a connection between two machines can work, which needs both ways.
+    pub fn connects(&self, one: usize, other: usize) -> bool {
+        !self.is_cut(one, other) && !self.is_cut(other, one)
+    }
+
+    /// Frames from one machine to the other are lost from now on.
     pub fn cut(&mut self, from: usize, to: usize) {
         self.cut.insert((from, to));
     }
 
-    /// Everybody reaches everybody again, without faults.
-    pub fn heal(&mut self) -> Vec<(usize, usize)> {
+    /// Everything to and from one machine is lost from now on.
+    pub fn isolate(&mut self, at: usize, machines: usize) {
+        for other in (0..machines).filter(|other| *other != at) {
+            self.cut.extend([(at, other), (other, at)]);
+        }
+    }
+
+    /// Nobody reaches one machine until it is let in again.
+    pub fn set_apart(&mut self, at: usize) {
+        self.apart.insert(at);
+    }
+
+    /// Of the machines that are kept apart, only these still are.
+    pub fn keep_apart(&mut self, which: impl Fn(usize) -> bool) {
+        self.apart.retain(|at| which(*at));
+    }
+
+    /// Everybody reaches everybody again.
+    pub fn mend(&mut self) {
+        self.cut.clear();
+    }
+
+    /// One machine is reached again.
+    pub fn mend_around(&mut self, at: usize) {
+        self.cut.retain(|(from, to)| *from != at && *to != at);
+    }
+
+    /// No more faults at all.
+    pub fn heal(&mut self) {
         (self.loss, self.repetition, self.delay_us) = (0, 0, 1_000);
-        std::mem::take(&mut self.cut).into_iter().collect()
+        self.mend();
     }
 }

@@ -67,6 +67,7 @@ where
     let theirs = read_opening(stream).await?;
     let transcript = Transcript { dialer: nonce, acceptor: theirs };
     let own = ours.encode();
+    let secret = secret.shown();
     let proof = transcript.proof(secret, Role::Dialer, &[&own]).finalize().into_bytes();
     send_hello(stream, &own, &proof).await?;
     let (hello, proof) = read_hello(stream).await?;
@@ -87,7 +88,9 @@ where
     stream.write_all(&opening(&nonce)).await?;
     let transcript = Transcript { dialer: theirs, acceptor: nonce };
     let (hello, proof) = read_hello(stream).await?;
-    transcript.proof(secret, Role::Dialer, &[&hello]).verify_slice(&proof).map_err(|_wrong| Error::Proof)?;
+    // While secrets are being replaced, the dialer may still show the earlier one, or already the later.
+    let proves = |secret: &&[u8]| transcript.proof(secret, Role::Dialer, &[&hello]).verify_slice(&proof).is_ok();
+    let secret = secret.accepted().find(proves).ok_or(Error::Proof)?;
     let own = ours.encode();
     let proof = transcript.proof(secret, Role::Acceptor, &[&hello, &own]).finalize().into_bytes();
     send_hello(stream, &own, &proof).await?;
@@ -100,8 +103,8 @@ struct Transcript {
 }
 
 impl Transcript {
-    fn proof(&self, secret: &Secret, role: Role, hellos: &[&[u8]]) -> Hmac<Sha256> {
-        let mut mac = Hmac::<Sha256>::new_from_slice(secret.bytes()).expect("HMAC takes keys of any length");
+    fn proof(&self, secret: &[u8], role: Role, hellos: &[&[u8]]) -> Hmac<Sha256> {
+        let mut mac = Hmac::<Sha256>::new_from_slice(secret).expect("HMAC takes keys of any length");
         mac.update(match role {
             Role::Dialer => b"hcube link, dialer\0",
             Role::Acceptor => b"hcube link, acceptor\0",
@@ -186,6 +189,31 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_secret_is_replaced_while_peers_know_each_other() {
+        let (old, new) = ("0123456789abcdef", "fedcba9876543210");
+        let (both, turned) = (format!("{old}\n{new}"), format!("{new}\n{old}"));
+        for (one, two, expected) in [
+            (old, both.as_str(), true),
+            (&both, old, true),
+            (&both, &turned, true),
+            (&turned, &both, true),
+            (&turned, new, true),
+            (new, &turned, true),
+            // Two steps at once would be too many.
+            (&turned, old, false),
+            (new, &both, true),
+            (&both, new, false),
+        ] {
+            let (mut dialer, mut acceptor) = duplex(1024);
+            let (at_dialer, at_acceptor) = (secret(one), secret(two));
+            let accepting = tokio::spawn(async move { accept(&mut acceptor, &at_acceptor, &hello(2)).await });
+            let dialed = dial(&mut dialer, &at_dialer, &hello(1)).await;
+            assert_eq!(dialed.is_ok(), expected, "{one:?} to {two:?}");
+            assert_eq!(accepting.await.unwrap().is_ok(), expected);
+        }
+    }
+
+    #[tokio::test]
     async fn acceptor_says_nothing_of_itself_to_a_wrong_secret() {
         let (mut dialer, mut acceptor) = duplex(1024);
         let accepting =
@@ -207,7 +235,8 @@ mod tests {
             let (hello, _) = read_hello(&mut acceptor).await.unwrap();
             let transcript = Transcript { dialer: theirs, acceptor: [3; NONCE_BYTES] };
             let wrong = secret("fedcba9876543210");
-            let proof = transcript.proof(&wrong, Role::Acceptor, &[&hello, &hello]).finalize().into_bytes();
+            let proof =
+                transcript.proof(wrong.shown(), Role::Acceptor, &[&hello, &hello]).finalize().into_bytes();
             send_hello(&mut acceptor, &hello, &proof).await.unwrap();
         });
         let result = dial(&mut dialer, &secret("0123456789abcdef"), &hello(1)).await;

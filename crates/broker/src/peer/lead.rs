@@ -4,6 +4,7 @@ use bytes::Bytes;
 use hcube_consensus::ProposeError;
 use hcube_core::ids::GroupId;
 use hcube_core::meta::{self, Topic};
+use hcube_core::planted::{self, Bug};
 use hcube_core::record::Batch;
 
 use super::call::{CallId, Waits};
@@ -180,7 +181,9 @@ impl Peer {
                 waiting.push(Commit { term, call: id, answer });
             }
             // A leader that was replaced without noticing may lack what its successor acknowledged.
-            Verdict::Refused(_) if !confirmed => self.confirm(id, group),
+            Verdict::Refused(_) if !confirmed && !planted::is(Bug::UnconfirmedRefusal) => {
+                self.confirm(id, group);
+            }
             Verdict::Refused(admission) => {
                 let error = refusal(admission);
                 self.finish(id, Err(error));
@@ -243,10 +246,11 @@ impl Peer {
         batch: Option<&Batch>,
         answer: Option<Answer>,
     ) {
-        match self.enter(group, command, batch) {
-            Ok(proposed) => self.await_commit(id, group, proposed, answer),
+        match (self.enter(group, command, batch), answer) {
+            (Ok(_), Some(answer)) if planted::is(Bug::AcknowledgedWhenProposed) => self.finish(id, Ok(answer)),
+            (Ok(proposed), answer) => self.await_commit(id, group, proposed, answer),
             // It is certainly not in the log, so it may be tried again, here or elsewhere.
-            Err(_) => self.park(id),
+            (Err(_), _) => self.park(id),
         }
     }
 

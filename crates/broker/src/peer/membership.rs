@@ -3,11 +3,12 @@
 
 use std::collections::BTreeMap;
 
-use hcube_consensus::{Follower, ProposeError};
+use hcube_consensus::{Envelope, Follower, ProposeError};
 use hcube_core::conf::ConfState;
 use hcube_core::ids::{GroupId, Incarnation, NodeId, ReplicaId};
 use hcube_core::meta::mover::Mover;
 use hcube_core::meta::{self, Change, ChangeRefusal, NewMember, Placement};
+use hcube_core::planted::{self, Bug};
 use hcube_log::Base;
 
 use super::Peer;
@@ -293,7 +294,8 @@ impl Peer {
     fn arrange_replica(&mut self, group: GroupId, placement: &Placement) {
         let held = self.own_replica(group);
         // A committed placement has let it go. One that this metadata has not heard of yet stays.
-        if held.is_some_and(|replica| self.meta.is_retired(group, replica)) {
+        let retired = held.is_some_and(|replica| self.meta.is_retired(group, replica));
+        if retired && !planted::is(Bug::RetiredReplicaStays) {
             self.destroy_replica(group);
         }
         let Some(wanted) = placement.replica_on(self.node) else { return };
@@ -331,6 +333,14 @@ impl Peer {
         self.groups.create(group, replica, base, placement.nodes());
         let life = self.next_life();
         self.slots.insert(group, SlotReplica::new(replica, Slot::default(), &[], life));
+    }
+
+    /// A planted mistake: a message is enough to make a replica.
+    pub(super) fn create_stray(&mut self, envelope: &Envelope) {
+        let meta = self.meta.clone();
+        if let Some(placement) = meta.placement_of(envelope.group) {
+            self.create_replica(envelope.group, placement, envelope.to);
+        }
     }
 
     /// Whether nothing was left of the group when it was given up.

@@ -78,6 +78,11 @@ impl Partition {
         self.cursors.len() < limits::CURSORS_MAX || self.cursors.contains_key(subscriber)
     }
 
+    /// What the planted mistake [`hcube_core::planted::Bug::NoDeduplicationInSnapshots`] does.
+    pub(super) fn forget_producers(&mut self) {
+        self.producers = Producers::default();
+    }
+
     /// What is remembered of a producer.
     #[must_use]
     pub fn producer(&self, id: ProducerId) -> Option<&ProducerState> {

@@ -9,7 +9,7 @@ use hcube_core::ids::{ProducerId, TopicId};
 use hcube_core::record::{Batch, Producer, Record};
 use hcube_core::topic::{Name, Retention};
 
-use crate::client;
+use super::publisher;
 
 /// Records published in each life.
 const RECORDS: u64 = 6;
@@ -73,9 +73,9 @@ impl Lifecycle {
                 let retention = Retention { age_ms: None, bytes: Some(1) };
                 Request::AlterTopic { name, retention }
             }
-            Step::Retained(_) => client::pull(&topic, partition, From::Offset(0), 0, None),
+            Step::Retained(_) => publisher::pull(&topic, partition, From::Offset(0), 0, None),
             Step::Delete => Request::DeleteTopic { name },
-            Step::PullAfterDelete => client::pull(&topic, partition, From::Earliest, 0, None),
+            Step::PullAfterDelete => publisher::pull(&topic, partition, From::Earliest, 0, None),
         }
     }
 

@@ -1,0 +1,102 @@
+//! What peers do: their actions carried out, their frames sent.
+
+use hcube_broker::{Action, Event, Frame};
+use hcube_core::ids::NodeId;
+use hcube_log::Op;
+
+use super::disk::Job;
+use super::{Due, World};
+use crate::planted::Planted;
+
+impl World {
+    pub(super) fn event(&mut self, at: usize, event: Event) {
+        let now = self.now(at);
+        let Some(process) = self.machines[at].process_mut() else { return };
+        let actions = process.peer.handle(now, event);
+        self.events(at, actions);
+    }
+
+    /// Carries out what a peer wants.
+    pub(super) fn events(&mut self, at: usize, actions: Vec<Action>) {
+        self.invariants.handled(at, &self.machines[at]);
+        for action in actions {
+            self.act(at, action);
+        }
+    }
+
+    fn act(&mut self, at: usize, action: Action) {
+        match action {
+            Action::Write(mut write) => {
+                self.invariants.writes(at, &self.machines[at], &write);
+                if self.plants(Planted::VoteNotWritten) {
+                    forget_votes(&mut write.ops);
+                }
+                let Some(process) = self.machines[at].process_mut() else { return };
+                process.queue.push_back(write);
+                if process.writing.is_empty() && process.queue.len() == 1 {
+                    self.due(at, 20, Due::DiskBegins);
+                }
+            }
+            Action::Send { to, frame } => self.send(at, to, &frame),
+            Action::Reply { id, reply } => {
+                self.replies.insert(id, reply);
+            }
+            Action::RemoveFiles(files) => {
+                // A failure leaves them as orphans, which the next start finds.
+                let storage = self.machines[at].process().map(|process| &process.storage);
+                let _left_for_later = storage.map(|storage| storage.remove(&files));
+            }
+            Action::Read { token, plan } => self.later(at, Job::Read(token, plan)),
+            Action::Fetch(fetch) => self.later(at, Job::Fetch(fetch)),
+            Action::ReadFile { token, file, at: from, length } => {
+                self.later(at, Job::ReadFile(token, file, from, length));
+            }
+            Action::Compact(compaction) => self.later(at, Job::Compact(compaction)),
+            Action::Stage { group, file, at: from, part } => {
+                self.later(at, Job::Stage(group, file, from, part));
+            }
+        }
+    }
+
+    fn later(&mut self, at: usize, job: Job) {
+        let delay = 50 + self.streams.disk.below(self.machines[at].disk_us);
+        self.due(at, delay, Due::Storage(job));
+    }
+
+    fn send(&mut self, from: usize, to: NodeId, frame: &Frame) {
+        let raft = match frame {
+            Frame::Raft(envelopes) => {
+                for envelope in envelopes {
+                    self.invariants.sends(&self.machines[from], envelope);
+                }
+                true
+            }
+            _ => false,
+        };
+        // Whom the sender's own metadata names; nobody else is dialled.
+        let Some(at) = self.machine_of(from, to) else { return };
+        for delay in self.network.deliveries(from, at, raft) {
+            let bytes = frame.encode();
+            self.due(at, delay, Due::Deliver { from, bytes });
+        }
+    }
+
+    pub(super) fn delivered(&mut self, at: usize, from: usize, bytes: Vec<u8>) {
+        let Some(sender) = self.machines[from].node else { return };
+        if !self.admits(at, from) {
+            self.counts.refused_frames += 1;
+            return;
+        }
+        let frame = Frame::decode(bytes.into()).expect("peers send frames that decode");
+        self.event(at, Event::Frame { from: sender, frame });
+    }
+}
+
+/// The planted mistake: terms reach the disk, votes do not.
+fn forget_votes(ops: &mut [Op]) {
+    for op in ops {
+        if let Op::HardState { hard_state, .. } = op {
+            hard_state.vote = 0;
+        }
+    }
+}
