@@ -163,7 +163,7 @@ async fn resize(place: &Place, resize: Resize, output: &Output) -> anyhow::Resul
         fleet.retake().await?;
     }
     progress.end();
-    output.talk(format_args!("{} peers", fleet.cube().peers()));
+    output.talk(format_args!("peers now: {}", fleet.cube().peers()));
     report(&fleet, output).await
 }
 

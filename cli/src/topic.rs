@@ -79,7 +79,7 @@ async fn read_from(
     admins.ask(async |admin| admin.set_read_replicas(topic, cluster, count).await).await?;
     // Asked for after the change, so that what is waited for knows of it.
     let epoch = administration.members().await?.epoch;
-    output.talk(format_args!("{topic}: {count} replicas that only read"));
+    output.talk(format_args!("{topic}: {count} of its replicas only read"));
     if waits {
         administration.settles(epoch, "the replicas that only read", output).await?;
     }

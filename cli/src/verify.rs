@@ -47,6 +47,8 @@ const PARTITIONS: u16 = 4;
 const PRODUCERS: u16 = 2;
 /// Peers where nothing else is asked for.
 const PEERS: u16 = 5;
+/// How long one attempt may take: a peer that is stopped keeps its connections, so a client waits for it this long.
+const ATTEMPT: Duration = Duration::from_secs(2);
 /// How long a client tries again, which is longer than any fault is left.
 const RETRY: Duration = Duration::from_secs(60);
 /// Pause between two glimpses.
@@ -115,7 +117,7 @@ async fn on_its_own(args: &VerifyArgs, kinds: Kinds, seed: u64, output: &Output)
     let mut report = match performed {
         Ok(report) => report,
         Err(error) => {
-            if args.keep {
+            if args.keep || !stage.troubles().is_empty() {
                 output.talk(format_args!("data and logs are in {}", dir.keep().display()));
             }
             return Err(error);
@@ -151,27 +153,25 @@ async fn perform(
         };
         tokio::try_join!(stage.play(&events), stage.resize(&sizes, args.duration), rest).map(|_| ())
     };
-    let mut troubles = Vec::new();
-    if let Err(error) = happened.await {
-        troubles.push(format!("{error:#}"));
-    }
-    if troubles.is_empty() {
+    match happened.await {
         // Every event is over, and has started again whom it had ended.
-        troubles.extend(stage.ended().await);
+        Ok(()) => stage.ended().await.into_iter().for_each(|ended| stage.trouble(ended)),
+        Err(error) => stage.trouble(format!("{error:#}")),
     }
     output.talk("healing");
     if let Err(error) = stage.heal().await {
-        troubles.push(format!("{error:#}"));
+        stage.trouble(format!("{error:#}"));
     }
-    troubles.extend(stage.panics().await);
+    stage.panics().await.into_iter().for_each(|panic| stage.trouble(panic));
     tokio::time::sleep(AFTER).await;
     match stage.strangers() {
         0 => {}
         count => {
-            troubles.push(format!("{count} connections came from nobody's address, so no cut concerned them"))
+            stage
+                .trouble(format!("{count} connections came from nobody's address, so no cut concerned them"));
         }
     }
-    workload.end(&stage.happenings(), troubles, &stage.endpoints().await, output).await
+    workload.end(&stage.happenings(), stage.troubles(), &stage.endpoints().await, output).await
 }
 
 /// The same without anything happening, on a hypercube that somebody else answers for.
@@ -245,7 +245,7 @@ impl Workload {
             .iter()
             .map(|endpoint| {
                 let only = connect::builder(std::slice::from_ref(endpoint))?.learns_members(false);
-                Ok(only.retry_timeout(Duration::ZERO).request_timeout(Duration::from_secs(2)).build()?)
+                Ok(only.retry_timeout(Duration::ZERO).request_timeout(ATTEMPT).build()?)
             })
             .collect::<anyhow::Result<Vec<Client>>>()?;
         let glimpser = Glimpser::start(topics.clone(), clients, GLIMPSE, move || ends.ends());
@@ -266,8 +266,9 @@ impl Workload {
         let published = load.finish().await;
         let mut history = History { acked: published.acked.clone(), glimpses, ..History::default() };
         output.talk("reading every replica");
-        // Whoever left meanwhile need not be asked.
-        let client = client(endpoints)?;
+        // Whoever left meanwhile need not be asked, and who does not answer is asked again here.
+        let client =
+            connect::builder(endpoints)?.request_timeout(ATTEMPT * 5).retry_timeout(ATTEMPT).build()?;
         let collected = copies::collect(&client, &self.topics, &mut history).await;
         let ends: BTreeMap<Key, u64> =
             history.stored.iter().map(|(key, stored)| (*key, stored.len() as u64)).collect();
@@ -292,6 +293,6 @@ impl Workload {
 }
 
 fn client(endpoints: &[String]) -> anyhow::Result<Client> {
-    let builder = connect::builder(endpoints)?.request_timeout(Duration::from_secs(5));
+    let builder = connect::builder(endpoints)?.request_timeout(ATTEMPT);
     Ok(builder.retry_timeout(RETRY).build()?)
 }

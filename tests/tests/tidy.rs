@@ -29,9 +29,11 @@ const HEIGHTS: &[(&str, u32)] = &[
     ("hcube-core", 0),
     ("hcube-log", 1),
     ("hcube-api", 1),
+    ("hcube-crd", 1),
     ("hcube-consensus", 2),
     ("hcube-client", 2),
     ("hcube-broker", 3),
+    ("hcube-operator", 3),
     ("hcube-sim", 4),
     ("hcube-node", 4),
     ("hcube-cli", 5),
@@ -293,6 +295,35 @@ fn pure_packages_have_no_effects() {
         }
     }
     assert_none("these belong into the node, behind a seam", &offenders);
+}
+
+#[test]
+fn planted_mistakes_are_out_of_the_products_reach() {
+    let mut offenders = Vec::new();
+    for member in &members() {
+        let name = name_of(member);
+        let features = member["features"].as_object().expect("a package lists its features");
+        // Only the simulator may ask for it, and only where it is built to.
+        let allowed = match name {
+            "hcube-core" => &[][..],
+            "hcube-sim" => &["hcube-core/planted"],
+            _ => &["no feature of this name"],
+        };
+        for (feature, asks) in features {
+            let asks: Vec<&str> = asks.as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+            let plants = feature == "planted" || asks.iter().any(|ask| ask.contains("planted"));
+            if plants && (feature != "planted" || asks != allowed) {
+                offenders.push(format!("{name}: feature {feature} asks for {asks:?}"));
+            }
+        }
+        for dependency in member["dependencies"].as_array().into_iter().flatten() {
+            let asks = dependency["features"].as_array().into_iter().flatten();
+            if asks.filter_map(Value::as_str).any(|ask| ask.contains("planted")) {
+                offenders.push(format!("{name} asks {} for it", name_of(dependency)));
+            }
+        }
+    }
+    assert_none("no build of the product may hold a planted mistake", &offenders);
 }
 
 #[test]

@@ -70,7 +70,7 @@ pub async fn set_replication(
     let cluster = administration.cluster();
     let admins = administration.admins();
     let asked = admins.ask(async |admin| admin.set_replication(cluster, replication).await).await?;
-    output.talk(format_args!("every message is to have {replication} replicas"));
+    output.talk(format_args!("replicas of every message: {replication}"));
     if waits {
         administration.settles(asked.epoch, "every slot to have its replicas", output).await?;
     }

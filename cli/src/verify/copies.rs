@@ -12,21 +12,22 @@ use hcube_core::topic::Name;
 use super::history::{Copy, History, Key, Seen};
 use super::readers::seen;
 
-/// How long a replica may take to catch up, and a peer to answer.
+/// How long all replicas together may be waited for: to catch up, and to answer.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Pause before what is not there yet is asked for again.
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// Reads everything of these topics into the history.
 pub async fn collect(client: &Client, topics: &[Name], history: &mut History) -> anyhow::Result<()> {
+    let mut patience = PATIENCE;
     for (topic, name) in (0u16..).zip(topics) {
         let described = described(client, name).await?;
         for partition in described.partitions {
             let key = Key { topic, partition: partition.partition };
             let end = partition.high_watermark.context("every partition has a leader")?;
-            let (stored, whole) = read(client, name, key, None, end).await;
+            let (stored, whole) = read(client, name, key, None, end, &mut patience).await;
             for replica in &partition.replicas {
-                let (_, copy) = read(client, name, key, Some(&replica.label), end).await;
+                let (_, copy) = read(client, name, key, Some(&replica.label), end, &mut patience).await;
                 history.copies.entry(key).or_default().push(copy);
             }
             history.stored.insert(key, stored);
@@ -53,17 +54,18 @@ async fn described(client: &Client, name: &Name) -> anyhow::Result<hcube_api::to
     }
 }
 
-/// Reads a partition up to its end, from one replica or from whichever answers; what came until the time was over.
+/// Reads a partition up to its end, from one replica or from whichever answers; what came before the patience was
+/// over. Only the time in which nothing comes is taken from that.
 async fn read(
     client: &Client,
     name: &Name,
     key: Key,
     replica: Option<&Label>,
     end: u64,
+    patience: &mut Duration,
 ) -> (Vec<Seen>, Copy) {
-    let deadline = Instant::now() + PATIENCE;
     let (mut records, mut sum, mut next) = (Vec::new(), DefaultHasher::new(), 0);
-    while next < end && Instant::now() < deadline {
+    while next < end {
         let query = PullQuery {
             partition: Some(key.partition),
             from: Some(Start::Offset(next)),
@@ -72,6 +74,7 @@ async fn read(
             replica: replica.cloned(),
             ..PullQuery::default()
         };
+        let asked = Instant::now();
         match client.pull(name, &query).await {
             Ok(pulled) if !pulled.messages.is_empty() => {
                 for message in &pulled.messages {
@@ -81,7 +84,11 @@ async fn read(
                     records.push(seen(message));
                 }
             }
-            _ => tokio::time::sleep(PAUSE).await,
+            _ if patience.is_zero() => break,
+            _ => {
+                tokio::time::sleep(PAUSE).await;
+                *patience = patience.saturating_sub(asked.elapsed());
+            }
         }
     }
     let label = replica.map_or_else(|| "any replica".to_owned(), ToString::to_string);

@@ -71,7 +71,8 @@ impl Report {
             from_ms: published.acks.values().filter_map(|times| times.first()).max().copied().unwrap_or(0),
             until_ms: happenings.first().map_or(end, |first| first.from_ms),
         };
-        let timeline: Vec<Line> = [&quiet].into_iter().chain(happenings).map(line).collect();
+        let quiet = Some(&quiet).filter(|quiet| quiet.from_ms < quiet.until_ms);
+        let timeline: Vec<Line> = quiet.into_iter().chain(happenings).map(line).collect();
         let seen = history.streams.iter().flat_map(|stream| stream.seen.values());
         let acknowledged = published.acked.len() as u64;
         let is_whole = faults.total() == 0 && troubles.is_empty();

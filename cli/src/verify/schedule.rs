@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use hcube_core::ids::Vertex;
 
 /// Time before the first event, so that there is a quiet stretch to compare with.
-const WARM_UP_MS: u64 = 2_000;
+pub const WARM_UP_MS: u64 = 2_000;
 /// Shortest and longest time that something is left as it is.
 const HOLD_MS: (u64, u64) = (1_500, 4_000);
 /// Shortest and longest time between the end of one event and the next.

@@ -11,7 +11,7 @@ use tokio::sync::Mutex;
 
 use super::cuts::{Cut, Cuts};
 use super::proxy::Proxies;
-use super::schedule::{Act, Event};
+use super::schedule::{Act, Event, WARM_UP_MS};
 use crate::local::fleet::{Fleet, PACE, Stepped};
 use crate::output::Output;
 
@@ -41,14 +41,15 @@ pub struct Stage<'o> {
     /// The peers that never leave.
     least: u16,
     happenings: Lock<Vec<Happening>>,
+    troubles: Lock<Vec<String>>,
     output: &'o Output,
 }
 
 impl<'o> Stage<'o> {
     /// Peers that are up, from now on.
     pub fn new(fleet: Fleet, proxies: Option<Proxies>, least: u16, output: &'o Output) -> Self {
-        let (fleet, happenings) = (Mutex::new(fleet), Lock::default());
-        Self { fleet, proxies, begun: Instant::now(), least, happenings, output }
+        let (fleet, happenings, troubles) = (Mutex::new(fleet), Lock::default(), Lock::default());
+        Self { fleet, proxies, begun: Instant::now(), least, happenings, troubles, output }
     }
 
     /// When it began.
@@ -68,6 +69,17 @@ impl<'o> Stage<'o> {
         happenings
     }
 
+    /// Notes that something did not go as it should, and says so at once.
+    pub fn trouble(&self, what: String) {
+        self.output.talk(format_args!("[{:6.1} s] TROUBLE: {what}", seconds(self.now_ms())));
+        self.troubles.lock().unwrap_or_else(PoisonError::into_inner).push(what);
+    }
+
+    /// What did not go as it should.
+    pub fn troubles(&self) -> Vec<String> {
+        self.troubles.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// Connections that no cut could concern.
     pub fn strangers(&self) -> u64 {
         self.proxies.as_ref().map_or(0, Proxies::strangers)
@@ -84,9 +96,11 @@ impl<'o> Stage<'o> {
 
     /// Lets peers join and leave until each of these numbers was reached, spread over a time.
     pub async fn resize(&self, sizes: &[u16], over: Duration) -> anyhow::Result<()> {
-        let pause = over / u32::try_from(sizes.len().max(1)).unwrap_or(u32::MAX);
+        let warm_up = Duration::from_millis(WARM_UP_MS);
+        let pause = over.saturating_sub(warm_up) / u32::try_from(sizes.len().max(1)).unwrap_or(u32::MAX);
+        let first = Instant::now() + warm_up;
         for (turn, &size) in (0u32..).zip(sizes) {
-            tokio::time::sleep_until((self.begun + pause * turn).into()).await;
+            tokio::time::sleep_until((first + pause * turn).into()).await;
             let from_ms = self.now_ms();
             let what = self.resize_to(size).await?;
             self.happened(what, from_ms);

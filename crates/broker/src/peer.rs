@@ -172,6 +172,7 @@ impl Peer {
     }
 
     fn raft_message(&mut self, from: NodeId, envelope: hcube_consensus::Envelope) {
+        self.hear_of(from, &envelope);
         let ticks = self.ticks;
         let leader = self.groups.role(envelope.group).and_then(|role| role.leader);
         if let Some(replica) = self.slots.get_mut(&envelope.group).filter(|_| leader == Some(from)) {

@@ -188,6 +188,10 @@ impl Group {
         self.nodes = nodes;
     }
 
+    pub fn add_node(&mut self, replica: ReplicaId, node: NodeId) {
+        self.nodes.entry(replica).or_insert(node);
+    }
+
     pub fn applied(&self) -> u64 {
         self.applied
     }

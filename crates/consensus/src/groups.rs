@@ -181,6 +181,11 @@ impl Groups {
         self.with(group, |group, _| group.set_nodes(nodes));
     }
 
+    /// Where a replica is that [`Groups::set_nodes`] does not name yet. Holds until that is called again.
+    pub fn add_node(&mut self, group: GroupId, replica: ReplicaId, node: NodeId) {
+        self.with(group, |group, _| group.add_node(replica, node));
+    }
+
     /// Makes the replica here all of its group's configuration, without asking anybody: for a group whose
     /// majority is lost for good. Everything in the log here counts as committed from then on, and what is not in
     /// it never was. The other replicas must never take part again, nor any of them be forced as well.

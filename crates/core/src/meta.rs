@@ -268,6 +268,12 @@ impl Meta {
         self.members.values().chain(self.lost.values()).map(Member::candidate).collect()
     }
 
+    /// Whether this metadata is too old to say anything of a node: its id has not been handed out yet.
+    #[must_use]
+    pub fn is_unheard(&self, node: NodeId) -> bool {
+        node.0 >= self.next_node
+    }
+
     /// Whether a replica existed, or was meant to, and never shall again. A replica that is merely not heard of
     /// (yet) is not retired.
     #[must_use]

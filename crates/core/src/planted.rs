@@ -12,7 +12,7 @@ pub enum Bug {
     AcknowledgedWhenProposed,
     /// A damaged replica is replaced under the id that it had.
     ReusedReplicaId,
-    /// A topic is closed because the metadata does not name it (yet).
+    /// A replica is destroyed because the wish does not name it, though its group may still count on it.
     DeletedByAbsence,
     /// A leader refuses a sequence without asking whether it still leads.
     UnconfirmedRefusal,
@@ -39,7 +39,7 @@ mod switch {
 
     use super::Bug;
 
-    std::thread_local! {
+    thread_local! {
         /// One simulation runs on one thread.
         static PLANTED: Cell<Option<Bug>> = const { Cell::new(None) };
     }

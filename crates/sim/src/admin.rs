@@ -19,6 +19,9 @@ use task::{Next, Task, Want};
 
 /// Peers that the hypercube may have.
 const PEERS_MAX: usize = 9;
+/// How long after a request for single replicas no disk may be lost, in microseconds: while slots are on their way to
+/// one that is there no more, nobody knows it yet.
+const SHRINKING_US: u64 = 10_000_000;
 /// How long a request may take, in milliseconds.
 const PATIENCE_MS: u32 = 2_000;
 
@@ -47,6 +50,10 @@ impl Admin {
             4..=6 if !resizes => self.drain(world, &meta),
             7 if !sets => {
                 let replication = pick(&mut world.streams.admin, &[1, 3, 3, 5]).unwrap_or(3);
+                // To a single replica on a disk that is lost, which the metadata cannot know yet, there is no way.
+                if replication == 1 && world.mourns() {
+                    return;
+                }
                 self.want(world, Want::Set(Change::SetReplication { replication }));
             }
             8 if !sets => {
@@ -106,6 +113,9 @@ impl Admin {
             }
             let change = task.want.change(&meta);
             let Some(peer) = pick(&mut world.streams.admin, ask) else { return };
+            if change == (Change::SetReplication { replication: 1 }) {
+                world.no_losses_before_us = now + SHRINKING_US;
+            }
             let id = world.ask(peer, Request::Change(change), PATIENCE_MS);
             self.asked.insert(id, self.tasks[at].id);
             let task = &mut self.tasks[at];

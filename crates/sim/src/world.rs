@@ -77,6 +77,8 @@ pub(crate) struct World {
     next_request: u64,
     next_incarnation: u128,
     genesis: Meta,
+    /// Until then nobody loses a disk: slots may be on their way to a single replica.
+    pub no_losses_before_us: u64,
     /// Pairs of machines between which there was ever a link for requests.
     ever_linked: BTreeSet<(usize, usize)>,
     pub replies: BTreeMap<RequestId, Reply>,
@@ -102,6 +104,7 @@ impl World {
             next_request: 0,
             next_incarnation: 0,
             genesis: meta.clone(),
+            no_losses_before_us: 0,
             ever_linked: BTreeSet::new(),
             replies: BTreeMap::new(),
         };

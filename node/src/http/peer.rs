@@ -53,8 +53,27 @@ impl Peer {
         let reply = self.handle.request(request, patience_ms).await;
         match reply.result {
             Ok(answer) => Ok(Answered { answer, path: reply.path }),
-            Err(error) => Err(error::problem(&error, asked)),
+            Err(error) => Err(self.explain(error::problem(&error, asked))),
         }
+    }
+
+    /// Says why there may be no leader, where this peer can tell.
+    fn explain(&self, mut problem: Problem) -> Problem {
+        if problem.code == Code::NoLeader {
+            let status = self.handle.status();
+            let wanted = crate::wanted(&self.handle.meta(), status.node);
+            let absent = wanted.keys().filter(|node| !status.links.contains(node)).count();
+            if absent > 0 {
+                let (reached, all) = (wanted.len() - absent, wanted.len());
+                problem.detail = format!(
+                    "{}; this peer reaches {reached} of the {all} peers that it keeps links to, so a majority of the \
+                     replicas may be down or cut off from it",
+                    problem.detail
+                )
+                .into();
+            }
+        }
+        problem
     }
 
     /// A topic by its name. One that this peer does not know is asked for at the metadata leader, because it

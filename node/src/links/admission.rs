@@ -89,7 +89,9 @@ pub(super) fn admit(
         return Err(Refusal::OtherCluster { ours: ours.cluster, theirs: theirs.cluster });
     }
     let node = theirs.node;
-    let bound = disk_of(meta, node).ok_or(Refusal::NotMember(node))?;
+    // It joined while this node was away; from it this node may have to hear that it did.
+    let news = meta.is_unheard(node) && !is_known_disk(meta, hello.incarnation);
+    let bound = disk_of(meta, node).or(news.then_some(hello.incarnation)).ok_or(Refusal::NotMember(node))?;
     if bound != hello.incarnation {
         return Err(Refusal::OtherIncarnation { node, bound, shown: hello.incarnation });
     }
@@ -97,7 +99,7 @@ pub(super) fn admit(
 }
 
 /// The disk that a node with links to others is bound to.
-fn disk_of(meta: &Meta, node: NodeId) -> Option<Incarnation> {
+pub(super) fn disk_of(meta: &Meta, node: NodeId) -> Option<Incarnation> {
     let parting = || {
         let mut retired = meta.retired.iter().filter(|_| is_parting(meta, node));
         retired.find(|(_, retired)| **retired == node).map(|(incarnation, _)| *incarnation)
@@ -105,14 +107,21 @@ fn disk_of(meta: &Meta, node: NodeId) -> Option<Incarnation> {
     meta.members.get(&node).map(|member| member.incarnation).or_else(parting)
 }
 
-/// Whether this node and another may have a link.
-pub(super) fn may_link(meta: &Meta, ours: NodeId, node: NodeId) -> bool {
-    meta.members.contains_key(&ours) && (meta.members.contains_key(&node) || is_parting(meta, node))
+/// Whether a disk is or was bound to another node than one that is not heard of.
+fn is_known_disk(meta: &Meta, incarnation: Incarnation) -> bool {
+    let known = node_of(meta, incarnation).is_some();
+    known || meta.retired.contains_key(&incarnation)
+}
+
+/// Whether this node and another, with this disk, may have a link.
+pub(super) fn may_link(meta: &Meta, ours: NodeId, node: NodeId, disk: Incarnation) -> bool {
+    let theirs = disk_of(meta, node).map_or(meta.is_unheard(node), |bound| bound == disk);
+    meta.members.contains_key(&ours) && theirs
 }
 
 /// Whether a node that was removed has yet to hear of it: until the metadata group does without it. One that was
 /// replaced hears nothing more.
-pub(super) fn is_parting(meta: &Meta, node: NodeId) -> bool {
+fn is_parting(meta: &Meta, node: NodeId) -> bool {
     let known = meta.members.contains_key(&node) || meta.lost.contains_key(&node);
     !known && meta.metadata.leaving.iter().any(|replica| replica.node == node)
 }
@@ -155,9 +164,27 @@ mod tests {
         assert!(matches!(judge(101, Some((1, 3))), Err(Refusal::OtherIncarnation { .. })));
         assert!(matches!(judge(77, Some((1, 2))), Err(Refusal::OtherIncarnation { .. })));
         assert!(matches!(judge(101, Some((2, 2))), Err(Refusal::OtherCluster { .. })));
-        assert_eq!(judge(101, Some((1, 9))), Err(Refusal::NotMember(NodeId(9))));
         assert_eq!(judge(77, None), Err(Refusal::Stranger(Incarnation(77))));
         assert_eq!(judge(100, Some((1, 1))), Err(Refusal::Oneself));
+    }
+
+    #[test]
+    fn a_node_that_joined_meanwhile_is_met_with_a_disk_of_its_own() {
+        // Node 4 is the next that will be handed out, as far as this metadata goes.
+        let mut meta = meta(3, 8);
+        let (us, news) = (NodeId(1), NodeId(4));
+        assert_eq!(judge_by(&meta, 77, Some((1, 4))), Ok(Admission::Member(news)));
+        assert!(may_link(&meta, us, news, Incarnation(77)));
+        assert_eq!(judge_by(&meta, 101, Some((1, 4))), Err(Refusal::NotMember(news)));
+        // Now this node has heard of it, and of which disk it is.
+        let mut member = meta.members[&NodeId(3)].clone();
+        (member.node, member.incarnation) = (news, Incarnation(78));
+        meta.members.insert(news, member);
+        meta.next_node = 5;
+        assert!(matches!(judge_by(&meta, 77, Some((1, 4))), Err(Refusal::OtherIncarnation { .. })));
+        assert!(!may_link(&meta, us, news, Incarnation(77)) && may_link(&meta, us, news, Incarnation(78)));
+        meta.members.remove(&news);
+        assert_eq!(judge_by(&meta, 78, Some((1, 4))), Err(Refusal::NotMember(news)));
     }
 
     #[test]
@@ -168,12 +195,12 @@ mod tests {
         meta.retired.insert(member.incarnation, node);
         meta.metadata.leaving = vec![Replica { id: ReplicaId(99), node }];
         assert_eq!(judge_by(&meta, 103, Some((1, 4))), Ok(Admission::Member(node)));
-        assert!(may_link(&meta, NodeId(1), node));
+        assert!(may_link(&meta, NodeId(1), node, Incarnation(103)));
         assert!(matches!(judge_by(&meta, 77, Some((1, 4))), Err(Refusal::OtherIncarnation { .. })));
         assert_eq!(judge_by(&meta, 103, None), Err(Refusal::Stranger(Incarnation(103))));
         meta.metadata.leaving.clear();
         assert_eq!(judge_by(&meta, 103, Some((1, 4))), Err(Refusal::NotMember(node)));
-        assert!(!may_link(&meta, NodeId(1), node));
+        assert!(!may_link(&meta, NodeId(1), node, Incarnation(103)));
     }
 
     #[test]

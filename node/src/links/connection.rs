@@ -119,7 +119,7 @@ async fn member_side(
             let end = tokio::select! {
                 end = receive(shared, bound, node, reader) => end,
                 end = transmit(shared, &outbox, writer) => end,
-                end = part(bound, node) => Err(end),
+                end = part(bound, node, hello.incarnation) => Err(end),
             };
             tracing::info!(%node, ?direction, "link down");
             end
@@ -128,9 +128,9 @@ async fn member_side(
 }
 
 /// Waits until the metadata says that this node and the other are not to have a link any more.
-async fn part(bound: &Bound, node: NodeId) -> End {
+async fn part(bound: &Bound, node: NodeId, disk: Incarnation) -> End {
     let mut meta = bound.meta.clone();
-    let parted = meta.wait_for(|meta| !may_link(meta, bound.member.node, node)).await.is_ok();
+    let parted = meta.wait_for(|meta| !may_link(meta, bound.member.node, node, disk)).await.is_ok();
     if !parted {
         // The core has ended, and says nothing more about members.
         std::future::pending::<()>().await;

@@ -89,7 +89,8 @@ where
     let transcript = Transcript { dialer: theirs, acceptor: nonce };
     let (hello, proof) = read_hello(stream).await?;
     // While secrets are being replaced, the dialer may still show the earlier one, or already the later.
-    let proves = |secret: &&[u8]| transcript.proof(secret, Role::Dialer, &[&hello]).verify_slice(&proof).is_ok();
+    let proves =
+        |secret: &&[u8]| transcript.proof(secret, Role::Dialer, &[&hello]).verify_slice(&proof).is_ok();
     let secret = secret.accepted().find(proves).ok_or(Error::Proof)?;
     let own = ours.encode();
     let proof = transcript.proof(secret, Role::Acceptor, &[&hello, &own]).finalize().into_bytes();

@@ -247,7 +247,9 @@ impl Peer {
         answer: Option<Answer>,
     ) {
         match (self.enter(group, command, batch), answer) {
-            (Ok(_), Some(answer)) if planted::is(Bug::AcknowledgedWhenProposed) => self.finish(id, Ok(answer)),
+            (Ok(_), Some(answer)) if planted::is(Bug::AcknowledgedWhenProposed) => {
+                self.finish(id, Ok(answer))
+            }
             (Ok(proposed), answer) => self.await_commit(id, group, proposed, answer),
             // It is certainly not in the log, so it may be tried again, here or elsewhere.
             (Err(_), _) => self.park(id),

@@ -180,6 +180,16 @@ impl Peer {
         self.groups.replica(group)
     }
 
+    /// A peer that was away while others joined would never hear of them if one of these led the metadata by now, and
+    /// were refused for not being heard of. What a replica that is newer than all this peer knows says of the metadata
+    /// counts as in any Raft group, whose members need not know who leads or stands for election.
+    pub(super) fn hear_of(&mut self, from: NodeId, envelope: &Envelope) {
+        let newer = self.meta.is_unheard(from) && envelope.from.0 >= self.meta.next_replica;
+        if envelope.group == GroupId::META && newer {
+            self.groups.add_node(GroupId::META, envelope.from, from);
+        }
+    }
+
     /// Tells the metadata that a group is as wished, once every voter that is there has heard that it is.
     ///
     /// After the report the replicas that left are destroyed. A voter that did not know yet that their votes are not
@@ -203,14 +213,14 @@ impl Peer {
 
     /// Replicas that were lost here are to be replaced, by others on this same node.
     fn report_broken(&mut self) {
-        let listed = |(group, replica): &(GroupId, ReplicaId)| {
-            let placement = self.meta.placement_of(*group);
-            placement.is_some_and(|placement| placement.replicas().any(|other| other.id == *replica))
-        };
         let mut broken = std::mem::take(&mut self.membership.broken);
-        broken.retain(listed);
+        // One that is to go may be wished back as long as it is listed at all, and must not be created again then.
+        broken.retain(|(group, replica)| !self.meta.is_retired(*group, *replica));
         for (group, replica) in &broken {
-            self.report(*group, Change::ReplaceReplica { group: *group, replica: *replica });
+            let placement = self.meta.placement_of(*group);
+            if placement.is_some_and(|placement| placement.replicas().any(|other| other.id == *replica)) {
+                self.report(*group, Change::ReplaceReplica { group: *group, replica: *replica });
+            }
         }
         self.membership.broken = broken;
     }
@@ -235,6 +245,8 @@ impl Peer {
     fn move_slots(&mut self) {
         if !self.leading_ready(GroupId::META) {
             self.membership.asked = None;
+            // What another leader has done meanwhile is not to be undone for an older target.
+            self.membership.mover = Mover::default();
             return;
         }
         let applied = self.groups.indexes(GroupId::META).map_or(0, |indexes| indexes.applied);
@@ -295,7 +307,9 @@ impl Peer {
         let held = self.own_replica(group);
         // A committed placement has let it go. One that this metadata has not heard of yet stays.
         let retired = held.is_some_and(|replica| self.meta.is_retired(group, replica));
-        if retired && !planted::is(Bug::RetiredReplicaStays) {
+        let absent = held.is_some_and(|held| placement.replicas().all(|replica| replica.id != held));
+        let goes = retired && !planted::is(Bug::RetiredReplicaStays);
+        if goes || (absent && planted::is(Bug::DeletedByAbsence)) {
             self.destroy_replica(group);
         }
         let Some(wanted) = placement.replica_on(self.node) else { return };

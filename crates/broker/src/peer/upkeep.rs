@@ -1,7 +1,6 @@
 //! What a peer does without being asked: time-outs, retention, closing deleted topics, evening out leaders.
 
 use hcube_core::ids::{GroupId, TopicId};
-use hcube_core::planted::{self, Bug};
 
 use super::Peer;
 use super::call::Waits;
@@ -169,16 +168,11 @@ impl Peer {
             .slot
             .partitions()
             .map(|((topic, _), _)| topic)
-            .filter(|topic| self.meta.is_deleted(*topic) || self.is_absent(*topic))
+            .filter(|topic| self.meta.is_deleted(*topic))
             .collect();
         for topic in gone {
             self.close(group, topic);
         }
-    }
-
-    /// A planted mistake: what the metadata does not name is taken for deleted.
-    fn is_absent(&self, topic: TopicId) -> bool {
-        planted::is(Bug::DeletedByAbsence) && self.meta.topic_by_id(topic).is_none()
     }
 
     fn close(&mut self, group: GroupId, topic: TopicId) {

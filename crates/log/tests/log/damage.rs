@@ -267,3 +267,21 @@ fn flip_in_a_blank_segment_costs_nothing() {
         }
     }
 }
+
+#[test]
+fn flip_in_the_other_crc_of_an_empty_entry_costs_nothing() {
+    let disk = FaultyDisk::new();
+    let (mut log, _) = open(&disk);
+    let positions = log.write(&[create(1, 11), append(1, 1..=1, 0), append(1, 2..=2, 50)]).unwrap();
+    assert!(log.mark_idle().unwrap());
+    let empty = positions[0];
+    // The last four bytes of its head; all that it says is before them.
+    for byte in 1..=4 {
+        let copy = disk.fork();
+        copy.flip_bit(&path(empty.segment), u64::from(empty.offset) - byte, 2);
+        let (log, recovery) = open_damaged(&copy);
+        assert!(recovery.damage.is_none_or(|damage| !damage.concerns(GroupId(1))), "byte {byte}");
+        assert_eq!(recovery.groups[&GroupId(1)].entries.len(), 2, "byte {byte}");
+        assert!(log.reader().read(empty).unwrap().is_empty(), "byte {byte}");
+    }
+}

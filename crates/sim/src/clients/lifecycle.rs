@@ -40,6 +40,10 @@ pub(crate) struct Lifecycle {
     life: u128,
     name: Name,
     publisher: Option<Publisher>,
+    /// Requests to delete that were sent in this life.
+    deletes: u32,
+    /// Whether one of the life before may still be under way. It names no life, and would hit this one.
+    late_delete: bool,
     /// Lives that came to their end.
     pub lives: u64,
 }
@@ -47,7 +51,8 @@ pub(crate) struct Lifecycle {
 impl Lifecycle {
     pub fn new(number: u64) -> Self {
         let name = format!("life-{number}").parse().expect("a valid name");
-        Self { step: Step::Create, life: 1000 * (u128::from(number) + 1), name, publisher: None, lives: 0 }
+        let life = 1000 * (u128::from(number) + 1);
+        Self { step: Step::Create, life, name, publisher: None, deletes: 0, late_delete: false, lives: 0 }
     }
 
     fn topic(&self) -> TopicRef {
@@ -55,7 +60,8 @@ impl Lifecycle {
     }
 
     /// The request of the present step; repeated until its answer is definite.
-    pub fn request(&self) -> Request {
+    pub fn request(&mut self) -> Request {
+        self.deletes += u32::from(self.step == Step::Delete);
         let (topic, name, partition) = (self.topic(), self.name.clone(), 0);
         match self.step {
             Step::Create => {
@@ -130,15 +136,22 @@ impl Lifecycle {
             // A leader that has not heard of the deletion yet still takes it, and closes the topic later.
             (Step::PublishAfterDelete, Ok(Answer::Published { .. })) => Step::PublishAfterDelete,
             (Step::PullAfterDelete, Err(Error::UnknownTopic)) => {
-                self.life += 1;
                 self.lives += 1;
-                Step::Create
+                self.begin_again()
             }
             // A replica that has not heard of the deletion yet may still serve what was there.
             (Step::PullAfterDelete, Ok(Answer::Pulled { .. })) => Step::PullAfterDelete,
+            (_, Err(Error::UnknownTopic)) if self.late_delete => self.begin_again(),
             (step, result) => {
-                panic!("life {} of {}: {step:?} was answered with {result:?}", self.life, self.name)
+                panic!("[answers] life {} of {}: {step:?} was answered with {result:?}", self.life, self.name)
             }
         };
+    }
+
+    fn begin_again(&mut self) -> Step {
+        self.late_delete = self.deletes > 1 || (self.late_delete && self.deletes == 0);
+        self.deletes = 0;
+        self.life += 1;
+        Step::Create
     }
 }

@@ -18,6 +18,8 @@ pub(crate) struct Placed {
     homes: BTreeMap<ReplicaId, (GroupId, NodeId)>,
     /// The epoch at which each machine was last looked at, and in which life.
     looked: BTreeMap<usize, (u64, u64)>,
+    /// Who was to vote, by version, since the group's configuration was last reported to be as wished.
+    wishes: BTreeMap<(GroupId, u64), Vec<ReplicaId>>,
     /// The newest metadata.
     newest: Option<Meta>,
     /// Placements that changed: moves of slots.
@@ -31,6 +33,13 @@ impl Placed {
     }
 
     pub fn saw(&mut self, meta: &Meta) {
+        for (group, placement) in meta.groups() {
+            let voters = placement.voters.iter().map(|voter| voter.id).collect();
+            self.wishes.insert((group, placement.version), voters);
+            if placement.settled {
+                self.wishes.retain(|(of, version), _| *of != group || *version >= placement.version);
+            }
+        }
         if self.newest.as_ref().is_some_and(|newest| newest.epoch >= meta.epoch) {
             return;
         }
@@ -49,6 +58,11 @@ impl Placed {
     /// The newest metadata that any peer has applied.
     pub fn newest(&self) -> &Meta {
         self.newest.as_ref().expect("there was a founding")
+    }
+
+    /// Every set of voters that a change of the group's configuration may be bringing about.
+    pub fn wishes(&self, group: GroupId) -> impl Iterator<Item = &Vec<ReplicaId>> {
+        self.wishes.range((group, 0)..=(group, u64::MAX)).map(|(_, voters)| voters)
     }
 
     /// Where a replica is meant to be, or was.

@@ -2,7 +2,7 @@
 
 use hcube_broker::Event;
 use hcube_broker::start::Invitation;
-use hcube_core::ids::NodeId;
+use hcube_core::ids::{Incarnation, NodeId};
 use hcube_core::meta::Meta;
 
 use super::{Due, World};
@@ -10,18 +10,28 @@ use crate::machine::Link;
 use crate::streams::once_in;
 
 impl World {
-    /// The machine behind a node id, as one machine's own metadata has it.
+    /// The machine behind a node id, as one machine's own metadata has it, or as it has been shown: only who was away
+    /// while others joined does not know them.
     pub(super) fn machine_of(&self, at: usize, node: NodeId) -> Option<usize> {
-        let member = self.machines[at].peer()?.meta().members.get(&node)?;
-        self.machines.iter().position(|machine| machine.incarnation == member.incarnation)
+        let meta = self.machines[at].peer()?.meta();
+        if meta.is_unheard(node) {
+            return self.machines.iter().position(|machine| machine.node == Some(node));
+        }
+        let disk = disk_of(meta, node)?;
+        self.machines.iter().position(|machine| machine.incarnation == disk)
     }
 
-    /// Whether one machine's process takes frames of the other's: a member, with the disk that it is bound to.
+    /// Whether one machine's process takes frames of the other's, as `node/src/links/admission.rs` decides: from a
+    /// member with the disk that it is bound to, from one that left and has yet to hear of it, and from one that it
+    /// has not heard of yet.
     pub(super) fn admits(&self, at: usize, from: usize) -> bool {
-        let Some(peer) = self.machines[at].peer() else { return false };
-        let sender = &self.machines[from];
-        let member = sender.node.and_then(|node| peer.meta().members.get(&node));
-        member.is_some_and(|member| member.incarnation == sender.incarnation)
+        let (Some(peer), Some(own)) = (self.machines[at].peer(), self.machines[at].node) else {
+            return false;
+        };
+        let (meta, sender) = (peer.meta(), &self.machines[from]);
+        let Some(node) = sender.node else { return false };
+        let admitted = disk_of(meta, node).map_or(meta.is_unheard(node), |disk| disk == sender.incarnation);
+        meta.members.contains_key(&own) && admitted
     }
 
     /// Whether requests may go between two machines: over every pair, or over edges of the cube alone.
@@ -128,4 +138,15 @@ impl World {
         }
         self.start(at);
     }
+}
+
+/// The disk of a member, or of one that was removed and may not have heard of it.
+fn disk_of(meta: &Meta, node: NodeId) -> Option<Incarnation> {
+    let known = meta.members.contains_key(&node) || meta.lost.contains_key(&node);
+    let leaves = meta.metadata.leaving.iter().any(|replica| replica.node == node);
+    let retired = || {
+        let mut retired = meta.retired.iter().filter(|_| !known && leaves);
+        retired.find(|(_, retired)| **retired == node).map(|(disk, _)| *disk)
+    };
+    meta.members.get(&node).map(|member| member.incarnation).or_else(retired)
 }

@@ -57,7 +57,7 @@ impl World {
     }
 
     /// Whether every majority of a group survives the loss of its replica on a machine: of every configuration that
-    /// is in force somewhere, and of the one that is wished for.
+    /// is in force somewhere, and of every one that may be under way.
     pub fn may_lose_replica(&self, group: GroupId, at: usize) -> bool {
         let mut halves: Vec<Vec<ReplicaId>> = Vec::new();
         let confs = self.machines.iter().filter_map(|machine| machine.peer()?.conf(group));
@@ -65,8 +65,7 @@ impl World {
         for conf in confs.chain(known) {
             halves.extend([conf.voters.clone(), conf.voters_outgoing.clone()]);
         }
-        let wish = self.newest().placement_of(group);
-        halves.extend(wish.map(|placement| placement.voters.iter().map(|voter| voter.id).collect()));
+        halves.extend(self.invariants.placement.wishes(group).cloned());
         halves.sort_unstable();
         halves.dedup();
         halves.iter().filter(|half| half.iter().any(|replica| self.is_on(*replica, at))).all(|half| {
@@ -75,9 +74,15 @@ impl World {
         })
     }
 
+    /// Whether a disk is lost whose peer nobody has replaced yet.
+    pub fn mourns(&self) -> bool {
+        (0..self.machines.len()).any(|at| self.machines[at].lost && self.is_member(at))
+    }
+
     /// Whether all that was acknowledged survives the loss of a machine's disk.
     pub fn may_lose(&self, at: usize) -> bool {
-        self.newest().groups().all(|(group, _)| self.may_lose_replica(group, at))
+        self.time_us >= self.no_losses_before_us
+            && self.newest().groups().all(|(group, _)| self.may_lose_replica(group, at))
     }
 
     /// Looks at the disks themselves: a batch that was just acknowledged survives on a majority, whatever happens.

@@ -1,0 +1,169 @@
+//! One look at a Hypercube: fetch, validate, plan, build, apply, act, status.
+
+mod keep;
+mod look;
+mod write;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use hcube_crd::{Hypercube, conditions};
+use kube::runtime::controller::Action as Next;
+
+use crate::build::{self, Inputs};
+use crate::context::Context;
+use crate::error::Error;
+use crate::plan::{Facts, Gravity, Plan, Remark};
+use crate::status::Memory;
+use crate::{act, announce, apply, orphans, plan, status, validate, verdicts};
+
+/// How soon a hypercube that changes is looked at again. Changes of its pods are noticed at once.
+const SOON: Duration = Duration::from_secs(2);
+/// How soon one that is as wished is looked at again, to notice what only peers know.
+const LATER: Duration = Duration::from_secs(30);
+
+/// Looks at a Hypercube once.
+///
+/// # Errors
+/// What keeps the look from its end. Steps that fail by themselves do not.
+pub async fn reconcile(hypercube: Arc<Hypercube>, context: Arc<Context>) -> Result<Next, Error> {
+    let began = Instant::now();
+    let result = reconcile_once(&hypercube, &context).await;
+    let result = match result {
+        // Somebody wrote the status meanwhile: this look began with an old one.
+        Err(error) if error.is_conflict() => Ok(Next::requeue(Duration::from_millis(200))),
+        other => other,
+    };
+    context.metrics.reconciled("Hypercube", began.elapsed(), result.is_ok());
+    result
+}
+
+/// What to do after a look that failed.
+pub fn after_failure(hypercube: Arc<Hypercube>, error: &Error, _: Arc<Context>) -> Next {
+    let name = hypercube.metadata.name.as_deref().unwrap_or_default();
+    tracing::warn!(name, %error, "reconcile failed");
+    Next::requeue(Duration::from_secs(5))
+}
+
+async fn reconcile_once(hypercube: &Hypercube, context: &Context) -> Result<Next, Error> {
+    if hypercube.metadata.deletion_timestamp.is_some() {
+        // Everything that is to go has an owner; nothing is to be done by hand.
+        return Ok(Next::await_change());
+    }
+    let names = context.names(hypercube);
+    let faults = validate::faults(&hypercube.spec);
+    if !faults.is_empty() {
+        let remarks =
+            [Remark { gravity: Gravity::Stalled, reason: "InvalidSpec", message: faults.join("; ") }];
+        announce::remarks(context, hypercube, &remarks).await;
+        write::faulty(context, hypercube, &faults).await?;
+        return Ok(Next::requeue(LATER));
+    }
+    let before = hypercube.status.clone().unwrap_or_default();
+    let mut secrets = keep::secrets(context, hypercube, &names).await?;
+    let (observed, peers) = look::look(context, hypercube, &names, &secrets).await;
+    let facts = Facts { names: &names, spec: &hypercube.spec, status: &before, observed: &observed };
+    let mut plan = plan::plan(facts);
+    let mut memory = Memory::of(&before);
+    if hypercube.spec.paused {
+        plan.actions.clear();
+        plan.remarks = vec![Remark {
+            gravity: Gravity::Stalled,
+            reason: "Paused",
+            message: "spec.paused is set: nothing is changed".into(),
+        }];
+    } else {
+        secrets = keep::rotated(context, hypercube, facts, secrets).await?;
+        let objects = build::objects(Inputs {
+            names: &names,
+            spec: &hypercube.spec,
+            owner: &build::owner(hypercube),
+            defaults: &context.defaults,
+            secrets_mark: &secrets.mark(),
+            replicas: plan.replicas,
+            storage: &plan.storage.0,
+        });
+        let mut failures = apply_all(context, hypercube, &objects).await;
+        failures.extend(act_all(context, hypercube, facts, &peers, &mut memory, &plan).await);
+        plan.remarks.extend(failures);
+    }
+    announce::remarks(context, hypercube, &plan.remarks).await;
+    let mut next = status::status(facts, memory, Some(&secrets), hypercube.metadata.generation);
+    orphans::update(context, hypercube, facts, &peers, &mut next).await;
+    next.conditions = conditions::merge(
+        &before.conditions,
+        &verdicts::verdicts(facts, &plan),
+        hypercube.metadata.generation,
+        &crate::context::now(),
+    );
+    write::status(context, hypercube, &next).await?;
+    let ready = conditions::holds(&next.conditions, conditions::READY) == Some(true);
+    let stalled = conditions::holds(&next.conditions, conditions::STALLED) == Some(true);
+    context.metrics.stands(&names.namespace, &names.name, ready, stalled, next.replicas);
+    Ok(Next::requeue(pause(&plan, &next)))
+}
+
+/// Applies every object; one that is refused does not keep the others back.
+async fn apply_all(context: &Context, hypercube: &Hypercube, objects: &[serde_json::Value]) -> Vec<Remark> {
+    let mut failures = Vec::new();
+    for object in objects {
+        if let Err(error) = apply::apply(context, object).await {
+            let (kind, name) = (&object["kind"], &object["metadata"]["name"]);
+            failures.push(failure(format!("{} {}: {error}", text(kind), text(name))));
+        }
+    }
+    if !hypercube.spec.network_policy.enabled {
+        let deleted = apply::delete_policy(context, &context.names(hypercube)).await;
+        failures.extend(deleted.err().map(|error| failure(error.to_string())));
+    }
+    failures
+}
+
+/// Takes every step; one that fails does not keep the others back.
+async fn act_all(
+    context: &Context,
+    hypercube: &Hypercube,
+    facts: Facts<'_>,
+    peers: &[crate::peers::Peer],
+    memory: &mut Memory,
+    plan: &Plan,
+) -> Vec<Remark> {
+    let mut failures = Vec::new();
+    for action in &plan.actions {
+        match act::act(context, facts, peers, memory, action).await {
+            Ok(()) => {
+                tracing::info!(name = facts.names.name, ?action, "done");
+                announce::decision(context, hypercube, action).await;
+            }
+            Err(error) => {
+                tracing::warn!(name = facts.names.name, ?action, %error, "failed");
+                failures.push(failure(error.to_string()));
+            }
+        }
+    }
+    failures
+}
+
+fn failure(message: String) -> Remark {
+    Remark { gravity: Gravity::Waiting, reason: "StepFailed", message }
+}
+
+fn text(value: &serde_json::Value) -> &str {
+    value.as_str().unwrap_or_default()
+}
+
+fn pause(plan: &Plan, status: &hcube_crd::HypercubeStatus) -> Duration {
+    let holds = |kind| conditions::holds(&status.conditions, kind) == Some(true);
+    let changes = !plan.actions.is_empty()
+        || [conditions::RECONCILING, conditions::DRAINING, conditions::REBALANCING].into_iter().any(holds)
+        || !holds(conditions::READY);
+    let is_stuck = holds(conditions::STALLED);
+    match (changes, is_stuck) {
+        (true, false) => SOON,
+        (true, true) => SOON * 5,
+        (false, _) => LATER,
+    }
+}
+
+#[cfg(test)]
+mod tests;
