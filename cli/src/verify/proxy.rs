@@ -107,9 +107,11 @@ async fn carry(
         }
     };
     tokio::select! {
+        // First, so that nobody behind the proxy ever sees a connection that is refused.
+        biased;
+        _closed = cuts.wait_for(|cuts| !cuts.allows(dialler, listener)) => {}
         // How it ended is between the peers.
         _ended = carried => {}
-        _closed = cuts.wait_for(|cuts| !cuts.allows(dialler, listener)) => {}
     }
 }
 

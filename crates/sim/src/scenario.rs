@@ -157,10 +157,9 @@ impl Run {
         loop {
             self.bring_back();
             let stuck = self.clients.lives().iter().zip(&lives).any(|(life, before)| life == before);
-            if self.clients.are_done() && !stuck && self.admin.open().is_empty() {
-                if converged(&self.world).is_empty() {
-                    return;
-                }
+            let done = self.clients.are_done() && !stuck && self.admin.open().is_empty();
+            if done && converged(&self.world).is_empty() {
+                return;
             }
             if self.world.time_us >= end {
                 self.give_up();
@@ -200,7 +199,10 @@ impl Run {
             let (off, refused, gone) = (machine.is_off(), machine.refused, machine.wiped);
             if member && (refused || gone) {
                 self.admin.replace(&mut self.world, node);
-            } else if off && !refused && !gone && !(member && self.world.machines[at].lost) {
+                continue;
+            }
+            let lost = member && self.world.machines[at].lost;
+            if off && !refused && !gone && !lost {
                 self.world.start(at);
             }
         }

@@ -12,17 +12,22 @@ use hcube_sim::{Scenario, run};
 /// Seeds in which a mistake must be found.
 const SEEDS: u64 = 300;
 
-/// The first seed that shows the mistake, and what was noticed.
+/// The first seed that shows the mistake, and what was noticed. Without the mistake, the same seed shows nothing.
 fn find(planted: Planted) -> Option<(u64, String)> {
     (0..SEEDS).find_map(|seed| {
-        let scenario = Scenario { planted: Some(planted), ..Scenario::from_seed(seed) };
-        let failure = catch_unwind(|| {
-            plant(planted.bug());
-            run(&scenario)
-        })
-        .err()?;
-        Some((seed, what(failure.as_ref())))
+        let failure = fails(seed, Some(planted))?;
+        assert_eq!(fails(seed, None), None, "seed {seed} fails without any mistake");
+        Some((seed, failure))
     })
+}
+
+fn fails(seed: u64, planted: Option<Planted>) -> Option<String> {
+    let scenario = Scenario { planted, ..Scenario::from_seed(seed) };
+    let outcome = catch_unwind(|| {
+        plant(planted.and_then(Planted::bug));
+        run(&scenario)
+    });
+    outcome.err().map(|failure| what(failure.as_ref()))
 }
 
 /// The invariant in a failure's message, or the product's own assertion.

@@ -36,6 +36,9 @@ fn run_all(seeds: u64) -> Vec<Report> {
     reports.into_inner().expect("no run panics while it holds the lock")
 }
 
+/// Something that a run counts.
+type Count = fn(&Report) -> u64;
+
 #[test]
 fn nothing_acknowledged_is_lost_whatever_happens() {
     let reports = run_all(seeds());
@@ -103,7 +106,7 @@ fn nothing_acknowledged_is_lost_whatever_happens() {
     for (name, count) in kinds {
         assert!(count > 0, "there were no {name}");
     }
-    let happened: [(&str, fn(&Report) -> u64); 16] = [
+    let happened: [(&str, Count); 16] = [
         ("compactions", |r| r.counts.compactions),
         ("snapshot parts", |r| r.counts.staged_parts),
         ("fetches", |r| r.counts.fetches),

@@ -349,13 +349,14 @@ mod tests {
             meta.members.remove(&NodeId(node));
             Arc::new(meta)
         };
-        let waiting = timeout(Duration::from_millis(50), part(&bound, NodeId(3)));
+        let waiting = timeout(Duration::from_millis(50), part(&bound, NodeId(3), Incarnation(102)));
         let (still, _) = tokio::join!(waiting, async { sender.send_replace(without(4)) });
         assert!(still.is_err(), "others come and go");
         for gone in [3, 1] {
             sender.send_replace(Arc::clone(&meta));
-            let (end, _) =
-                tokio::join!(part(&bound, NodeId(3)), async { sender.send_replace(without(gone)) });
+            let (end, _) = tokio::join!(part(&bound, NodeId(3), Incarnation(102)), async {
+                sender.send_replace(without(gone))
+            });
             assert!(matches!(end, End::Parted(NodeId(3))));
         }
     }

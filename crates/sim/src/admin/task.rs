@@ -71,13 +71,15 @@ impl Want {
     ) -> Next {
         match result {
             Ok(Answer::Changed(changed)) => self.changed(&changed, changes, finishing),
-            Ok(other) => crate::invariants::violated("answers", &format!("{self:?} was answered {other:?}")),
+            Ok(other) => {
+                crate::invariants::violated("right answers", &format!("{self:?} was answered {other:?}"))
+            }
             Err(Error::Change(refusal)) => {
                 changes.refusals += 1;
                 self.refused(&refusal)
             }
             Err(error) => {
-                hold!("answers", error.is_passing(), "{self:?} was refused: {error}");
+                hold!("right answers", error.is_passing(), "{self:?} was refused: {error}");
                 Next::Again { after_us: 100_000 }
             }
         }
@@ -86,7 +88,7 @@ impl Want {
     fn changed(&mut self, changed: &Changed, changes: &mut Changes, finishing: bool) -> Next {
         if let (Some(machine), Changed::Member(member)) = (self.machine(), changed) {
             let ours = member.incarnation == incarnation(machine);
-            hold!("answers", ours, "{self:?} was answered with {member:?}");
+            hold!("right answers", ours, "{self:?} was answered with {member:?}");
         }
         match self.clone() {
             Self::Join { .. } => changes.joins += 1,

@@ -10,7 +10,9 @@ use hcube_core::record::{Batch, Producer, Record};
 use hcube_core::topic::{Name, Retention};
 
 use super::publisher;
+use crate::invariants::{hold, violated};
 
+const ANSWERS: &str = "right answers";
 /// Records published in each life.
 const RECORDS: u64 = 6;
 /// Where the cursor is set.
@@ -98,27 +100,25 @@ impl Lifecycle {
         }
         self.step = match (self.step, result) {
             (Step::Create, Ok(Answer::Topic(topic))) => {
-                assert_eq!(topic.id, TopicId(self.life), "another life of the topic goes on");
+                hold!(ANSWERS, topic.id == TopicId(self.life), "another life of {} goes on", self.name);
                 Step::Publish(0)
             }
             (Step::Publish(sequence), Ok(Answer::Published { base_offset, .. })) => {
                 // Nobody else publishes here: a re-created name begins at 0, and a repeat gets its first offset.
-                assert_eq!(
-                    base_offset, sequence,
-                    "a life does not begin empty, or a repeat got a new offset"
-                );
+                let right = base_offset == sequence;
+                hold!(ANSWERS, right, "record {sequence} of {} is at offset {base_offset}", self.name);
                 if sequence + 1 < RECORDS { Step::Publish(sequence + 1) } else { Step::RegisterSubscriber }
             }
             (Step::RegisterSubscriber, Ok(Answer::Subscriber(true))) => Step::CommitCursor,
             (Step::CommitCursor, Ok(Answer::Cursor(Some(CURSOR)))) => Step::FetchCursor,
             (Step::FetchCursor, Ok(Answer::Cursor(cursor))) => {
-                assert_eq!(cursor, Some(CURSOR), "an acknowledged cursor is gone");
+                hold!(ANSWERS, cursor == Some(CURSOR), "a cursor of {} is {cursor:?}", self.name);
                 Step::RegisterPublisher
             }
             (Step::RegisterPublisher, Ok(Answer::Publisher(publisher))) => {
                 if let Some(before) = self.publisher.replace(publisher) {
-                    assert_eq!(before.id, publisher.id, "a publisher got another id");
-                    assert!(before.epoch < publisher.epoch, "an epoch was given twice");
+                    let later = before.id == publisher.id && before.epoch < publisher.epoch;
+                    hold!(ANSWERS, later, "{} is {publisher:?} and was {before:?}", self.name);
                 }
                 Step::Shorten
             }
@@ -127,7 +127,8 @@ impl Lifecycle {
             (Step::Retained(looks), Ok(Answer::Pulled { .. })) if looks > 0 => Step::Retained(looks - 1),
             (Step::Retained(_), Ok(Answer::Pulled { .. })) => Step::Delete,
             (Step::Retained(_), Err(Error::OutOfRange { log_start, high_watermark, .. })) => {
-                assert!(log_start < RECORDS && high_watermark == RECORDS, "retention took too much");
+                let right = log_start < RECORDS && high_watermark == RECORDS;
+                hold!(ANSWERS, right, "retention left {log_start} to {high_watermark} of {}", self.name);
                 Step::Delete
             }
             // A delete that was repeated finds nothing.
@@ -143,7 +144,9 @@ impl Lifecycle {
             (Step::PullAfterDelete, Ok(Answer::Pulled { .. })) => Step::PullAfterDelete,
             (_, Err(Error::UnknownTopic)) if self.late_delete => self.begin_again(),
             (step, result) => {
-                panic!("[answers] life {} of {}: {step:?} was answered with {result:?}", self.life, self.name)
+                let what =
+                    format!("life {} of {}: {step:?} was answered with {result:?}", self.life, self.name);
+                violated(ANSWERS, &what)
             }
         };
     }

@@ -48,7 +48,7 @@ fn in_file(
     let covers = |(first, end): (u64, u64)| first <= wanted.base_offset && wanted.base_offset < end;
     let chunk = partition.chunks().find(|chunk| covers((chunk.first, chunk.end)))?;
     let Place::File(id) = chunk.place else { return None };
-    let file = found.base.files.iter().find(|file| file.id == id)?.clone();
+    let file = *found.base.files.iter().find(|file| file.id == id)?;
     let plan = ReadPlan {
         partition: wanted.partition,
         from: wanted.base_offset,
