@@ -4,8 +4,13 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use hcube_api::admin::Members;
+use hcube_api::{Code, Problem};
 use hcube_client::{Admin, Error, Url};
+use hcube_core::ids::ClusterId;
 
+/// What a peer of another hypercube says.
+const WRONG_CLUSTER: &str = "wrong-cluster";
 /// How long one port may take, before the next is asked.
 const PATIENCE: Duration = Duration::from_secs(4);
 
@@ -24,7 +29,8 @@ impl Admins {
         Ok(Self { ports })
     }
 
-    /// Asks one after the other until one answers, or refuses for good.
+    /// Asks one after the other until one answers, or refuses for good. One of another hypercube, as a disk that was
+    /// put in the wrong place makes it, is passed over.
     ///
     /// A port that is too slow is given up, although it may still do what it was asked; every question of this
     /// contract may be repeated.
@@ -34,7 +40,9 @@ impl Admins {
             let answer = tokio::time::timeout(PATIENCE, question(admin)).await;
             let error = match answer {
                 Ok(Ok(answer)) => return Ok(answer),
-                Ok(Err(error)) if !error.is_retriable() => return Err(error),
+                Ok(Err(error)) if !error.is_retriable() && !refused_as(&error, WRONG_CLUSTER) => {
+                    return Err(error);
+                }
                 Ok(Err(error)) => error,
                 Err(_) => Error::Silent { endpoint: url.to_string() },
             };
@@ -53,6 +61,16 @@ pub fn token(file: &Path) -> anyhow::Result<String> {
     Ok(text.trim().to_owned())
 }
 
+/// The members, as told by one of this hypercube.
+pub async fn members(admin: &Admin, cluster: ClusterId) -> Result<Members, Error> {
+    let members = admin.members().await?;
+    if members.cluster_id == cluster {
+        return Ok(members);
+    }
+    let detail = format!("this is a peer of {}, not of {cluster}", members.cluster_id);
+    Err(Problem::new(Code::WrongCluster, detail).into())
+}
+
 /// Whether a refusal has this code.
 pub fn refused_as(error: &Error, code: &str) -> bool {
     error.code().is_some_and(|told| told.as_str() == code)
@@ -61,8 +79,6 @@ pub fn refused_as(error: &Error, code: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
-
-    use hcube_api::{Code, Problem};
 
     use super::*;
 
@@ -85,11 +101,23 @@ mod tests {
         let refused: Result<(), Error> = three()
             .ask(async |_| {
                 asked.fetch_add(1, Ordering::Relaxed);
-                Err(Problem::new(Code::WrongCluster, "another").into())
+                Err(Problem::new(Code::NotEmpty, "drain first").into())
             })
             .await;
-        assert!(refused_as(&refused.unwrap_err(), "wrong-cluster"));
+        assert!(refused_as(&refused.unwrap_err(), "not-empty"));
         assert_eq!(asked.load(Ordering::Relaxed), 1);
+    }
+
+    #[tokio::test]
+    async fn a_peer_of_another_hypercube_is_passed_over() {
+        let asked = AtomicUsize::new(0);
+        let third = three()
+            .ask(async |_| match asked.fetch_add(1, Ordering::Relaxed) {
+                count @ 2.. => Ok(count),
+                _ => Err(Error::from(Problem::new(Code::WrongCluster, "another"))),
+            })
+            .await;
+        assert_eq!(third.unwrap(), 2);
     }
 
     #[tokio::test]

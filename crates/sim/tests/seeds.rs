@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use hcube_sim::{Fault, Report, Scenario, run};
 
 /// Seeds in the ordinary run; `HCUBE_SIM_SEEDS` asks for another number.
-const SEEDS: u64 = 1000;
+const SEEDS: u64 = 500;
 
 fn seeds() -> u64 {
     std::env::var("HCUBE_SIM_SEEDS").ok().and_then(|text| text.parse().ok()).unwrap_or(SEEDS)

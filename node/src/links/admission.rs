@@ -99,7 +99,7 @@ pub(super) fn admit(
 }
 
 /// The disk that a node with links to others is bound to.
-pub(super) fn disk_of(meta: &Meta, node: NodeId) -> Option<Incarnation> {
+fn disk_of(meta: &Meta, node: NodeId) -> Option<Incarnation> {
     let parting = || {
         let mut retired = meta.retired.iter().filter(|_| is_parting(meta, node));
         retired.find(|(_, retired)| **retired == node).map(|(incarnation, _)| *incarnation)
@@ -121,7 +121,7 @@ pub(super) fn may_link(meta: &Meta, ours: NodeId, node: NodeId, disk: Incarnatio
 
 /// Whether a node that was removed has yet to hear of it: until the metadata group does without it. One that was
 /// replaced hears nothing more.
-fn is_parting(meta: &Meta, node: NodeId) -> bool {
+pub(super) fn is_parting(meta: &Meta, node: NodeId) -> bool {
     let known = meta.members.contains_key(&node) || meta.lost.contains_key(&node);
     !known && meta.metadata.leaving.iter().any(|replica| replica.node == node)
 }

@@ -12,7 +12,7 @@ use tokio::net::{TcpSocket, TcpStream, lookup_host};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{sleep, timeout};
 
-use super::admission::disk_of;
+use super::admission::is_parting;
 use super::{HANDSHAKE_TIMEOUT, Shared, connection, handshake, wanted};
 
 /// The first pause before a peer is dialled again.
@@ -70,7 +70,8 @@ pub(super) async fn run(shared: Arc<Shared>) {
 /// Whether a peer that is wanted no more is kept for a while: until the metadata group has changed its own votes it
 /// needs those that gave them before, and whoever was removed has to hear of it.
 fn is_kept(meta: &Meta, own: NodeId, node: NodeId) -> bool {
-    !meta.metadata.settled && meta.members.contains_key(&own) && disk_of(meta, node).is_some()
+    let stays = meta.members.contains_key(&node) || is_parting(meta, node);
+    !meta.metadata.settled && meta.members.contains_key(&own) && stays
 }
 
 /// Dials one peer again and again.

@@ -8,7 +8,7 @@ use hcube_client::Error;
 use hcube_core::ids::{Incarnation, NodeId, Vertex};
 
 use super::Fleet;
-use crate::admin::refused_as;
+use crate::admin::{members, refused_as};
 use crate::local::admin::Admin;
 use crate::local::home::Change;
 
@@ -95,6 +95,11 @@ impl Fleet {
     /// Waits until all of these are ready.
     pub(super) async fn all_take_part(&self, vertices: &[Vertex]) -> anyhow::Result<Vec<Started>> {
         let mut started = Vec::new();
+        let admin = Admin::new(&self.home.token_file())?;
+        for &vertex in vertices {
+            // All of them before any is waited for, so that a disk in the wrong place is told at once.
+            self.identify(&admin, vertex).await?;
+        }
         for &vertex in vertices {
             match self.take_part(vertex).await? {
                 Started::Waits { .. } => bail!(self.failure(vertex, "is not ready")),
@@ -166,7 +171,8 @@ impl Fleet {
     /// Makes a peer with an empty disk a member, where it is none; asks the others once.
     pub(super) async fn enrol(&self, vertex: Vertex, identity: &Identity) -> Result<Enrolment, Refusal> {
         let admins = self.admins(Some(vertex)).map_err(Refusal::NotNow)?;
-        let members = admins.ask(async |admin| admin.members().await).await?;
+        let cluster = self.state.cluster_id;
+        let members = admins.ask(async |admin| members(admin, cluster).await).await?;
         let replaces = match due(&members, vertex, identity.incarnation) {
             Due::Nothing => return Ok(Enrolment::Member),
             // Founders are told by the others, and a member's disk knows itself; so this one was a member's.
@@ -183,7 +189,7 @@ impl Fleet {
         };
         let ports = self.ports(vertex);
         let new = AddMember {
-            cluster_id: self.state.cluster_id,
+            cluster_id: cluster,
             vertex,
             incarnation: identity.incarnation,
             peer_address: ports.peer.to_string(),

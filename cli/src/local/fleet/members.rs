@@ -10,7 +10,7 @@ use rustix::process::Signal;
 
 use super::enrolment::{Enrolment, Refusal};
 use super::{Fleet, POLL};
-use crate::admin::refused_as;
+use crate::admin::{self, refused_as};
 use crate::connect;
 use crate::local::admin::Admin;
 use crate::local::home::Change;
@@ -220,7 +220,13 @@ impl Fleet {
 
     /// How far the hypercube is from where it should be, and its members, from one peer's view.
     pub async fn look(&self) -> anyhow::Result<Cluster> {
-        Ok(self.client()?.cluster().await?)
+        let (cluster, ours) = (self.client()?.cluster().await?, self.state.cluster_id);
+        anyhow::ensure!(
+            cluster.cluster_id == ours,
+            "a peer of {} answers, not of {ours}",
+            cluster.cluster_id
+        );
+        Ok(cluster)
     }
 
     /// How many slots are not where they should be, as told by somebody who knows the present disks of these
@@ -245,7 +251,8 @@ impl Fleet {
     }
 
     async fn members(&self) -> anyhow::Result<Members> {
-        Ok(self.admins(None)?.ask(async |admin| admin.members().await).await?)
+        let cluster = self.state.cluster_id;
+        Ok(self.admins(None)?.ask(async |admin| admin::members(admin, cluster).await).await?)
     }
 
     /// Ends the last peer, and removes everything of it.
