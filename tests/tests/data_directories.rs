@@ -12,7 +12,7 @@ use std::path::Path;
 
 use hcube_tests::history::value;
 use hcube_tests::program::{self, Ran};
-use hcube_tests::{Acked, Cluster, Publisher, Shape, load, seconds};
+use hcube_tests::{Acked, Cluster, Publisher, Shape, eventually, load, seconds};
 
 /// `hcube node run` with a peer's data at ports that nobody uses.
 fn node_run(cluster: &Cluster, vertex: u16, data_dir: &Path) -> Ran {
@@ -43,16 +43,6 @@ fn content(dir: &Path) -> BTreeMap<String, Vec<u8>> {
         }
     }
     files
-}
-
-fn names_of_differences(
-    before: &BTreeMap<String, Vec<u8>>,
-    after: &BTreeMap<String, Vec<u8>>,
-) -> Vec<String> {
-    let all = before.keys().chain(after.keys());
-    let mut names: Vec<String> = all.filter(|name| before.get(*name) != after.get(*name)).cloned().collect();
-    names.dedup();
-    names
 }
 
 #[test]
@@ -114,26 +104,23 @@ fn flip(data_dir: &Path, at: &mut Option<(std::path::PathBuf, usize)>) {
 }
 
 #[test]
-fn a_damaged_log_is_refused() {
+fn a_damaged_log_is_refused_or_had_anew_but_never_served() {
     let cluster = Cluster::up(3);
     cluster.create_topic("t", 1);
     let victim = cluster.leader("t", 0);
     let (_, mut acked) =
         load::during(&cluster.endpoints(), "t", 1, 2, |progress| progress.advances(100, seconds(60)));
     let _stopped = cluster.local(&["stop", &cluster.label(victim)]).ok();
-
     let mut place = None;
     flip(&cluster.data_dir(victim), &mut place);
-    let before = content(&cluster.data_dir(victim));
-    let refused = cluster.local(&["start", &cluster.label(victim)]).expect_code(1);
-    assert!(refused.stderr.contains("damaged"), "{refused}");
-    assert!(refused.stderr.contains(".log"), "the log of the peer is not named: {refused}");
-    let again = node_run(&cluster, victim, &cluster.data_dir(victim)).expect_code(1);
-    assert!(again.stderr.contains("damaged"), "{again}");
-    let after = content(&cluster.data_dir(victim));
-    assert_eq!(names_of_differences(&before, &after), Vec::<String>::new(), "files were rewritten");
+    let started = cluster.local(&["start", &cluster.label(victim)]);
+    if started.code != Some(0) {
+        // The metadata was hit: then the whole peer would have to be replaced, so the bit is put back.
+        assert!(started.stderr.contains("damaged"), "{started}");
+        flip(&cluster.data_dir(victim), &mut place);
+        cluster.start(victim);
+    }
 
-    // The others go on.
     let others: Vec<u16> = cluster.vertices().filter(|vertex| *vertex != victim).collect();
     let endpoints: Vec<String> = others.iter().map(|vertex| cluster.endpoint(*vertex)).collect();
     let mut publisher = Publisher::register(&endpoints, None, "t", 0);
@@ -141,12 +128,11 @@ fn a_damaged_log_is_refused() {
         let value = value("meanwhile", number);
         acked.push(Acked { partition: 0, offset: publisher.publish(&value).offset, value });
     }
-    for vertex in &others {
-        hcube_tests::history::check("meanwhile", &acked, &cluster.read(*vertex, "t", 1));
-    }
-
-    // With the bit as it was, it is a peer like any other.
-    flip(&cluster.data_dir(victim), &mut place);
-    cluster.start(victim);
+    let label = cluster.label(victim);
+    let own = format!("/v1/topics/t/messages?partition=0&from=earliest&replica={label}");
+    eventually("a replica in the place of the damaged one", seconds(60), || {
+        let answer = cluster.get(others[0], &own);
+        (answer.status == 200 && !answer.body.is_empty()).then_some(())
+    });
     let _ = cluster.check("t", 1, &acked, &[0, 1, 2]);
 }
