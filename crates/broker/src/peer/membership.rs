@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use bytes::Bytes;
 use hcube_consensus::{Envelope, Follower, ProposeError};
 use hcube_core::conf::ConfState;
 use hcube_core::ids::{GroupId, Incarnation, NodeId, ReplicaId};
@@ -190,16 +191,24 @@ impl Peer {
         }
     }
 
-    /// Tells the metadata that a group is as wished, once every voter that is there has heard that it is.
+    /// Tells the metadata that a group is as wished, once every voter that is there has heard that it is, and most of
+    /// them have it on disk.
     ///
-    /// After the report the replicas that left are destroyed. A voter that did not know yet that their votes are not
-    /// needed any more could then not be elected without them.
+    /// After the report the replicas that left are destroyed. A voter that did not know yet, or not any more after it
+    /// lost power, that their votes are not needed could then not be elected without them. Therefore an empty entry is
+    /// written behind the change: wherever it is durable, so is that everything before it is committed.
     fn report_settled(&mut self, group: GroupId, version: u64) {
-        let index = self.groups.indexes(group).map_or(0, |indexes| indexes.last);
-        let now = Done { version, tick: self.ticks, index };
-        let done = *self.membership.done.entry(group).or_insert(now);
-        if done.version != version {
-            self.membership.done.insert(group, now);
+        let known = self.membership.done.get(&group).copied().filter(|done| done.version == version);
+        let Some(done) = known else {
+            self.membership.done.remove(&group);
+            // Refused, it is tried again at the next tick.
+            if let Ok(proposed) = self.groups.propose(group, Bytes::new()) {
+                let done = Done { version, tick: self.ticks, index: proposed.index };
+                self.membership.done.insert(group, done);
+            }
+            return;
+        };
+        if self.groups.indexes(group).is_none_or(|indexes| indexes.applied < done.index) {
             return;
         }
         let followers = self.groups.followers(group);

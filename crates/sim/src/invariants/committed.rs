@@ -160,6 +160,12 @@ impl Committed {
         self.groups.get(&group)?.batches.get(&hash(batch)).copied()
     }
 
+    /// The last entry of a group that any replica knows to be committed.
+    pub fn last(&self, group: GroupId) -> u64 {
+        let last = self.groups.get(&group).and_then(|agreed| agreed.entries.last_key_value());
+        last.map(|(index, _)| *index).unwrap_or_default()
+    }
+
     /// The last change of a group's configuration up to an index; 0 for the one that it began with.
     pub fn conf_index(&self, group: GroupId, index: u64) -> u64 {
         let confs = self.groups.get(&group).map(|agreed| &agreed.confs);

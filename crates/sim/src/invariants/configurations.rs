@@ -15,6 +15,8 @@ use crate::machine::Machine;
 #[derive(Default)]
 pub(crate) struct Configurations {
     seen: BTreeMap<(GroupId, u64), ConfState>,
+    /// What was committed when each configuration was first seen: it may have been so under the one before.
+    before: BTreeMap<(GroupId, u64), u64>,
     pub changes: u64,
     pub joint: u64,
 }
@@ -39,9 +41,16 @@ impl Configurations {
                     self.changes += u64::from(index > 0);
                     self.joint += u64::from(!conf.voters_outgoing.is_empty());
                     self.seen.insert((*group, index), conf.clone());
+                    self.before.insert((*group, index), committed.last(*group));
                 }
             }
         }
+    }
+
+    /// Whether an entry was surely committed under the configuration that another entry made. A configuration takes
+    /// effect when it is applied, and entries behind it may have been committed together with it.
+    pub fn committed_under(&self, group: GroupId, made_by: u64, index: u64) -> bool {
+        self.before.get(&(group, made_by)).is_some_and(|before| index > *before)
     }
 
     /// The newest configuration of a group that any replica has applied.

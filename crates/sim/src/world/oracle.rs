@@ -59,6 +59,9 @@ impl World {
     /// Whether every majority of a group survives the loss of its replica on a machine: of every configuration that
     /// is in force somewhere, and of every one that may be under way.
     pub fn may_lose_replica(&self, group: GroupId, at: usize) -> bool {
+        if self.time_us < self.no_losses_before_us {
+            return false;
+        }
         let mut halves: Vec<Vec<ReplicaId>> = Vec::new();
         let confs = self.machines.iter().filter_map(|machine| machine.peer()?.conf(group));
         let known = self.invariants.configurations.newest(group);
@@ -74,24 +77,31 @@ impl World {
         })
     }
 
-    /// Whether a disk is lost whose peer nobody has replaced yet.
+    /// Whether a disk or replica is lost that the metadata still counts on.
     pub fn mourns(&self) -> bool {
-        (0..self.machines.len()).any(|at| self.machines[at].lost && self.is_member(at))
+        let damaged = |replica: &hcube_core::meta::Replica| !self.is_intact(replica.id);
+        let listed = self.newest().groups().any(|(_, placement)| placement.replicas().any(|r| damaged(&r)));
+        listed || (0..self.machines.len()).any(|at| self.machines[at].lost && self.is_member(at))
     }
 
     /// Whether all that was acknowledged survives the loss of a machine's disk.
     pub fn may_lose(&self, at: usize) -> bool {
-        self.time_us >= self.no_losses_before_us
-            && self.newest().groups().all(|(group, _)| self.may_lose_replica(group, at))
+        self.newest().groups().all(|(group, _)| self.may_lose_replica(group, at))
     }
 
     /// Looks at the disks themselves: a batch that was just acknowledged survives on a majority, whatever happens.
     pub fn check_durable(&self, promise: &Promise<'_>) {
+        let committed = &self.invariants.committed;
         let Some((conf, applied)) = self.newest_conf(promise.group) else { return };
-        let index = self.invariants.committed.index_of(promise.group, promise.batch).unwrap_or_default();
-        let joint_since = self.invariants.committed.conf_index(promise.group, applied);
+        let joint_since = committed.conf_index(promise.group, applied);
+        // Whoever knows the configuration of now may be down at the moment.
+        if conf.voters.is_empty() || joint_since != committed.conf_index(promise.group, u64::MAX) {
+            return;
+        }
+        let index = committed.index_of(promise.group, promise.batch).unwrap_or_default();
         // An entry before a change of votes was committed by the votes before it.
-        let incoming = conf.voters_outgoing.is_empty() || index >= joint_since;
+        let under = self.invariants.configurations.committed_under(promise.group, joint_since, index);
+        let incoming = conf.voters_outgoing.is_empty() || under;
         let halves = [(&conf.voters, incoming), (&conf.voters_outgoing, !conf.voters_outgoing.is_empty())];
         for (half, _) in halves.into_iter().filter(|(_, counts)| *counts) {
             let copies = half.iter().filter(|replica| self.holds(**replica, promise)).count();
