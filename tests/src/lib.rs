@@ -6,6 +6,7 @@
 //! what was asked and answered; a [`Cluster`] that is dropped by a panic shows the ends of its peers' logs.
 
 pub mod answer;
+pub mod bulk;
 pub mod cluster;
 pub mod events;
 pub mod feed;

@@ -3,15 +3,15 @@
 
 use std::io::Write as _;
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use hcube_tests::{Answer, Cluster, Shape, answer};
+use hcube_tests::bulk::{in_parallel, insist, say};
+use hcube_tests::{Cluster, Shape};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-/// Clients at once; more than a peer needs to fill its batches.
-const CLIENTS: u64 = 16;
+/// Before a busy peer is asked again.
+const BUSY_PAUSE: Duration = Duration::from_millis(50);
 /// Bytes of a message.
 const MESSAGE_BYTES: usize = 1000;
 /// Messages of a publish: near 3 MiB, below the 4 MiB of a batch.
@@ -20,57 +20,10 @@ const BATCH_MESSAGES: usize = 3000;
 /// Segments of a log that holds nothing but its newest records.
 const SETTLED_SEGMENTS: u64 = 8;
 
-fn say(text: &str) {
-    // Nobody can be told that stderr is gone.
-    let _ = writeln!(std::io::stderr(), "{text}");
-}
-
-/// Carries out jobs `0..count` on several threads, and says how far they are every few seconds.
-fn in_parallel(what: &str, count: u64, job: impl Fn(&reqwest::blocking::Client, u64) + Sync) {
-    let next = AtomicU64::new(0);
-    let (next, job) = (&next, &job);
-    let began = Instant::now();
-    std::thread::scope(|scope| {
-        for worker in 0..CLIENTS {
-            scope.spawn(move || {
-                let client = answer::client();
-                let mut said = Instant::now();
-                loop {
-                    let number = next.fetch_add(1, Ordering::Relaxed);
-                    if number >= count {
-                        return;
-                    }
-                    job(&client, number);
-                    if worker == 0 && said.elapsed() > Duration::from_secs(10) {
-                        said = Instant::now();
-                        say(&format!("{what}: {number} of {count}"));
-                    }
-                }
-            });
-        }
-    });
-    say(&format!("{what}: {count} in {:.1} s", began.elapsed().as_secs_f64()));
-}
-
-/// Sends until it is answered well; a peer that is busy says when to come back.
-fn insist(client: &reqwest::blocking::Client, request: impl Fn() -> reqwest::blocking::RequestBuilder) {
-    let began = Instant::now();
-    loop {
-        match Answer::of(client, request()) {
-            Ok(answer) if answer.status < 300 => return,
-            Ok(answer) if [429, 503, 504].contains(&answer.status) && began.elapsed().as_secs() < 120 => {}
-            Ok(answer) => panic!("{answer}"),
-            Err(error) if began.elapsed().as_secs() > 120 => panic!("{error}"),
-            Err(_) => {}
-        }
-        std::thread::sleep(Duration::from_millis(50));
-    }
-}
-
 fn fill(cluster: &Cluster, bytes: u64, topics: u64) {
     let endpoint = cluster.endpoint(0);
     in_parallel("topics", topics, |client, number| {
-        insist(client, || client.put(format!("{endpoint}/v1/topics/topic-{number:05}")));
+        insist(client, BUSY_PAUSE, || client.put(format!("{endpoint}/v1/topics/topic-{number:05}")));
     });
     // Every message is another one, so that nothing on the way can make little of much.
     let batch_bytes = (MESSAGE_BYTES * BATCH_MESSAGES) as u64;
@@ -86,7 +39,7 @@ fn fill(cluster: &Cluster, bytes: u64, topics: u64) {
             body.push(b'\n');
         }
         let url = format!("{endpoint}/v1/topics/topic-{:05}/messages", number % topics);
-        insist(client, || {
+        insist(client, BUSY_PAUSE, || {
             client.post(&url).header("content-type", "application/x-ndjson").body(body.clone())
         });
     });
