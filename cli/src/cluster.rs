@@ -14,6 +14,7 @@ mod act;
 mod administration;
 mod members;
 mod plan;
+mod recovery;
 mod status;
 
 pub use administration::Administration;
@@ -47,6 +48,10 @@ pub async fn run(
             let administration = Administration::find(&admin, endpoints).await?;
             let paused = (pause || resume).then_some(pause);
             act::rebalance(&administration, paused, wait, output).await
+        }
+        ClusterCommand::UnsafeRecover { lost, accept_data_loss, admin } => {
+            let administration = Administration::find(&admin, endpoints).await?;
+            recovery::run(&administration, &lost, accept_data_loss, output).await
         }
         ClusterCommand::Set { replication, patience, admin } => {
             let administration = Administration::find(&admin, endpoints).await?;
@@ -136,6 +141,7 @@ pub mod tests {
             arriving: Vec::new(),
             leaving: Vec::new(),
             readers: Vec::new(),
+            majority_lost: false,
         };
         Cluster {
             cluster_id: ClusterId(1),

@@ -27,6 +27,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use bytes::Bytes;
 use hcube_broker::Frame;
 use hcube_broker::start::Invitation;
 use hcube_core::ids::{ClusterId, Incarnation, NodeId};
@@ -143,6 +144,11 @@ impl Links {
             introductions,
         };
         (Self { shared: Arc::new(shared) }, arrived)
+    }
+
+    /// The genesis, encoded, that this node was founded with; none before that, and where it was invited.
+    pub fn genesis(&self) -> Option<Bytes> {
+        Some(self.shared.bound()?.genesis.as_ref()?.encoded.clone())
     }
 
     /// From now on the node is a member: others are dialled, and frames go to the core.

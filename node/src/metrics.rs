@@ -64,6 +64,8 @@ pub struct Metrics {
     slots_moving: Gauge,
     slots_waiting: Gauge,
     slots_under_replicated: Gauge,
+    slots_without_majority: Gauge,
+    losses: Gauge,
     moves_paused: Gauge,
     /// Bytes written to links.
     pub(crate) link_sent_bytes: Counter,
@@ -120,6 +122,8 @@ impl Metrics {
             slots_moving: Gauge::default(),
             slots_waiting: Gauge::default(),
             slots_under_replicated: Gauge::default(),
+            slots_without_majority: Gauge::default(),
+            losses: Gauge::default(),
             moves_paused: Gauge::default(),
             link_sent_bytes: Counter::default(),
             link_received_bytes: Counter::default(),
@@ -158,6 +162,8 @@ impl Metrics {
         r.register("slots_moving", "Slots of the hypercube whose replicas are on their way", self.slots_moving.clone());
         r.register("slots_waiting", "Slots of the hypercube that still have to move", self.slots_waiting.clone());
         r.register("slots_under_replicated", "Slots of the hypercube with fewer replicas than they should have", self.slots_under_replicated.clone());
+        r.register("slots_without_majority", "Slots of the hypercube that lost the disks of most of their voters and wait for unsafe-recover", self.slots_without_majority.clone());
+        r.register("losses", "Slots of the hypercube that were made to go on without their majority, ever", self.losses.clone());
         r.register("moves_paused", "1 while slots stay where they are, whatever is wished", self.moves_paused.clone());
         r.register_with_unit("link_sent", "Written to links", Unit::Bytes, self.link_sent_bytes.clone());
         r.register_with_unit("link_received", "Read from links", Unit::Bytes, self.link_received_bytes.clone());
@@ -199,7 +205,12 @@ impl Metrics {
     }
 
     /// Shows how the hypercube stands, as this peer sees it.
-    pub(crate) fn show_members(&self, members: impl Iterator<Item = MemberState>, rebalance: Rebalance) {
+    pub(crate) fn show_members(
+        &self,
+        members: impl Iterator<Item = MemberState>,
+        rebalance: Rebalance,
+        losses: usize,
+    ) {
         let states: Vec<MemberState> = members.collect();
         let count = |state: MemberState| {
             i64::try_from(states.iter().filter(|other| **other == state).count()).unwrap_or(i64::MAX)
@@ -211,6 +222,8 @@ impl Metrics {
         self.slots_moving.set(rebalance.moving.into());
         self.slots_waiting.set(rebalance.waiting.into());
         self.slots_under_replicated.set(rebalance.under_replicated.into());
+        self.slots_without_majority.set(rebalance.without_majority.into());
+        self.losses.set(i64::try_from(losses).unwrap_or(i64::MAX));
         self.moves_paused.set(rebalance.paused.into());
     }
 
@@ -318,8 +331,15 @@ mod tests {
     fn members_are_counted_by_state() {
         let metrics = Metrics::new();
         let states = [MemberState::Up, MemberState::Up, MemberState::Leaving];
-        let rebalance = Rebalance { moving: 3, waiting: 7, under_replicated: 1, paused: true, epoch: 9 };
-        metrics.show_members(states.into_iter(), rebalance);
+        let rebalance = Rebalance {
+            moving: 3,
+            waiting: 7,
+            under_replicated: 1,
+            without_majority: 2,
+            paused: true,
+            epoch: 9,
+        };
+        metrics.show_members(states.into_iter(), rebalance, 5);
         let text = metrics.text();
         for line in [
             "hcube_members{state=\"up\"} 2",
@@ -328,6 +348,8 @@ mod tests {
             "hcube_slots_moving 3",
             "hcube_slots_waiting 7",
             "hcube_slots_under_replicated 1",
+            "hcube_slots_without_majority 2",
+            "hcube_losses 5",
             "hcube_moves_paused 1",
         ] {
             assert!(text.lines().any(|other| other == line), "{line} is not in {text}");

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use hcube_core::ids::{ClusterId, Incarnation};
-use hcube_core::meta::{self, Founder, GenesisError};
+use hcube_core::meta::{self, Founder, GenesisError, Meta};
 use hcube_log::disk::{LockError, RealDisk};
 use hcube_log::identity::Membership;
 use tokio::net::TcpListener;
@@ -222,6 +222,13 @@ impl Node {
             Ok(Err(error)) => Err(BootstrapError::Start(error)),
             Err(_runtime_ends) => Err(BootstrapError::Start(StartError::Ended)),
         }
+    }
+
+    /// The metadata that this node was founded with; none before that, and where it was invited.
+    #[must_use]
+    pub(crate) fn genesis(&self) -> Option<Meta> {
+        // It was decoded when it was read.
+        self.shared.links.genesis().and_then(|encoded| Meta::decode(encoded).ok())
     }
 
     /// Lets others lead what this node leads, which clients then hardly notice; for a node that is about to be shut

@@ -6,6 +6,7 @@ use std::io::IsTerminal as _;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use tokio::signal::unix::{SignalKind, signal};
@@ -14,6 +15,9 @@ use tracing_subscriber::EnvFilter;
 use crate::config::Secret;
 use crate::http::{self, Server};
 use crate::{Config, Node};
+
+/// How long the process waits at its end for what blocks a thread.
+const END_PATIENCE: Duration = Duration::from_secs(1);
 
 /// What a peer is told on its command line or by its environment.
 #[derive(Debug, Clone, clap::Args)]
@@ -82,7 +86,10 @@ pub fn main_with(args: &Args) -> anyhow::Result<()> {
     start_logs(args.log_json);
     let (config, http) = args.config()?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(run(config, http, std::future::pending()))
+    let ended = runtime.block_on(run(config, http, std::future::pending()));
+    // A name that is still being looked up would otherwise hold up the end of the process until the resolver gives up.
+    runtime.shutdown_timeout(END_PATIENCE);
+    ended
 }
 
 /// Runs a peer until SIGTERM, SIGINT or the end given, then lets requests under way finish.
@@ -118,7 +125,7 @@ async fn alone(mut node: Arc<Node>) -> Option<Node> {
             Ok(node) => return Some(node),
             Err(shared) => node = shared,
         }
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
     None
 }

@@ -63,6 +63,19 @@ pub enum ClusterCommand {
         #[command(flatten)]
         admin: AdminArgs,
     },
+    /// Last resort: let slots that lost most of their voters go on with what is left; what only the lost disks held is
+    /// gone for good. Without --accept-data-loss it tells what that is and changes nothing
+    UnsafeRecover {
+        /// The vertices whose disks are lost for good, by label or number; peers with empty disks stand there by now
+        #[arg(long, value_name = "LABEL", required = true, num_args = 1.., value_delimiter = ',')]
+        lost: Vec<String>,
+        /// Give up what only those disks held, acknowledged messages included
+        #[arg(long)]
+        accept_data_loss: bool,
+        /// Whom to ask
+        #[command(flatten)]
+        admin: AdminArgs,
+    },
     /// Change what the hypercube should be; waits until it is
     Set {
         /// Replicas of every message: 1, 3, 5 or 7

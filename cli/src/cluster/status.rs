@@ -23,13 +23,18 @@ pub fn show(cluster: &Cluster, output: &Output) -> anyhow::Result<()> {
 
 /// How far slots are from where they should be, in words.
 pub fn told(rebalance: &Rebalance) -> String {
-    let Rebalance { paused, moving, waiting, under_replicated, .. } = *rebalance;
+    let Rebalance { paused, moving, waiting, under_replicated, without_majority, .. } = *rebalance;
     let mut text = match (moving, waiting) {
         (0, 0) => "every slot is where it should be".to_owned(),
         _ => format!("{moving} slots move, {waiting} wait"),
     };
     if under_replicated > 0 {
         text.push_str(&format!(", {under_replicated} lack replicas"));
+    }
+    if without_majority > 0 {
+        text.push_str(&format!(
+            ", {without_majority} lost their majority and wait for `hcube cluster unsafe-recover`"
+        ));
     }
     if paused {
         text.push_str("; moves are paused");
@@ -38,13 +43,23 @@ pub fn told(rebalance: &Rebalance) -> String {
 }
 
 fn losses(losses: &[Loss]) -> String {
-    let told = losses.iter().map(|loss| match loss.survivor {
+    losses.iter().map(|loss| format!("data may have been lost: {}\n", lost(loss))).collect()
+}
+
+/// The slots whose majority is lost.
+pub fn stuck(cluster: &Cluster) -> String {
+    let slots = cluster.slots.iter().filter(|slot| slot.majority_lost).map(|slot| slot.slot.to_string());
+    slots.collect::<Vec<_>>().join(" ")
+}
+
+/// A loss in words.
+pub fn lost(loss: &Loss) -> String {
+    match loss.survivor {
         Some(node) => {
             format!("slot {} went on with the copy of node {node} (epoch {})", loss.slot, loss.epoch)
         }
         None => format!("slot {} began anew, empty (epoch {})", loss.slot, loss.epoch),
-    });
-    told.map(|loss| format!("data may have been lost: {loss}\n")).collect()
+    }
 }
 
 fn moves(cluster: &Cluster) -> Table {
@@ -68,11 +83,15 @@ fn headline(cluster: &Cluster) -> String {
         0 => "every slot has a leader".to_owned(),
         _ => format!("no leader known of slots {}", leaderless.join(" ")),
     };
+    let waits = match stuck(cluster) {
+        none if none.is_empty() => none,
+        slots => format!("majority lost of slots {slots}\n"),
+    };
     let metadata = cluster.metadata.leader.as_ref().map_or("none", |leader| leader.as_str());
     format!(
         "hypercube {}: {} peers, {} dimensions, {} edges, {} replicas, hcube {}\n\
          {} slots, {slots}; metadata led by {metadata}, held by {}\n\
-         {}\n{}",
+         {}\n{waits}{}",
         cluster.cluster_id,
         cluster.peers,
         cluster.dimension,
@@ -160,10 +179,19 @@ mod tests {
         let mut moving = cluster();
         moving.slots[0].state = SlotState::Moving;
         moving.slots[0].leaving = vec![Label::new(Vertex(1), 1)];
-        moving.rebalance = Rebalance { moving: 1, waiting: 2, under_replicated: 1, paused: true, epoch: 4 };
+        moving.rebalance = Rebalance {
+            moving: 1,
+            waiting: 2,
+            under_replicated: 1,
+            without_majority: 1,
+            paused: true,
+            epoch: 4,
+        };
+        moving.slots[1].majority_lost = true;
         moving.losses = vec![Loss { slot: Slot(1), epoch: 3, survivor: None }];
         let text = headline(&moving);
-        assert!(text.contains("1 slots move, 2 wait, 1 lack replicas; moves are paused"), "{text}");
+        assert!(text.contains("1 slots move, 2 wait, 1 lack replicas, 1 lost their majority"), "{text}");
+        assert!(text.contains("majority lost of slots 1\n"), "{text}");
         assert!(text.contains("slot 1 began anew"), "{text}");
         assert_eq!(moves(&moving).render(false).lines().count(), 2);
         assert_eq!(told(&Rebalance::default()), "every slot is where it should be");

@@ -1,6 +1,7 @@
 //! Bodies of the administration port.
 
 mod members;
+mod recovery;
 
 use hcube_core::ids::{ClusterId, Incarnation, NodeId, Vertex};
 use hcube_core::limits;
@@ -10,6 +11,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::Problem;
 use crate::json::UuidSchema;
+
+pub use recovery::{Recovered, UnsafeRecover};
 
 pub use members::{
     AddMember, LostMember, MemberStatus, Members, OfCluster, PatchCluster, ReadReplicas, Removed,

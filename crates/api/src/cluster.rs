@@ -60,6 +60,10 @@ pub struct Rebalance {
     pub waiting: u32,
     /// Slots with fewer replicas than they should have, those on lost disks not counted.
     pub under_replicated: u32,
+    /// Slots that lost the disks of most of their voters: nothing can be published there until somebody decides with
+    /// `POST /v1/unsafe-recover` that they go on with what is left.
+    #[serde(default)]
+    pub without_majority: u32,
 }
 
 /// Something that was given up for good, by somebody's decision.
@@ -153,6 +157,9 @@ pub struct SlotPlacement {
     /// Those of `replicas` that only read.
     #[serde(default)]
     pub readers: Vec<Label>,
+    /// Whether it lost the disks of most of its voters, and waits for somebody to decide how it goes on.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub majority_lost: bool,
 }
 
 /// Answer to `GET /v1/cluster/route/{topic}`: the way of a publish from the peer that answers to the leader.
@@ -211,6 +218,7 @@ mod tests {
         let settled: SlotPlacement =
             serde_json::from_str(r#"{"slot":9,"leader":null,"replicas":["01"]}"#).unwrap();
         assert_eq!((settled.state, settled.arriving.len()), (SlotState::Settled, 0));
+        assert!(!settled.majority_lost);
     }
 
     #[test]

@@ -41,6 +41,8 @@ pub const MEMBER: &str = "/v1/members/{node_id}";
 pub const DRAIN: &str = "/v1/members/{node_id}/drain";
 /// Administration port: a member stays after all.
 pub const CANCEL_DRAIN: &str = "/v1/members/{node_id}/cancel-drain";
+/// Administration port: slots that lost their majority go on with what is left.
+pub const UNSAFE_RECOVER: &str = "/v1/unsafe-recover";
 /// Administration port: a topic's replicas that only read.
 pub const READ_REPLICAS: &str = "/v1/topics/{topic}/read-replicas";
 

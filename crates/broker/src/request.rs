@@ -270,6 +270,13 @@ pub struct SlotStatus {
     pub leads: bool,
     /// Whether it has applied everything that it knows to be committed.
     pub in_sync: bool,
+    /// Whether it takes part in its group's configuration, as far as it has applied that.
+    pub takes_part: bool,
+    /// Whether so many of the voters of that configuration are lost that it cannot agree on anything. Where this holds
+    /// for every replica that is left, none of them can ever lead.
+    pub stranded: bool,
+    /// Term and index of the last entry in its log: the greatest is the farthest.
+    pub last: (u64, u64),
 }
 
 /// A good answer.

@@ -2,7 +2,7 @@
 
 use hcube_api::admin::{
     AddMember, Bootstrap, Bootstrapped, Identity, MemberStatus, Members, OfCluster, PatchCluster,
-    ReadReplicas, Removed, SetReadReplicas,
+    ReadReplicas, Recovered, Removed, SetReadReplicas, UnsafeRecover,
 };
 use hcube_api::cluster::Rebalance;
 use hcube_api::paths;
@@ -11,6 +11,7 @@ use hcube_core::topic::Name;
 use reqwest::header::HeaderValue;
 use reqwest::{Method, StatusCode, Url};
 
+use crate::builder::ClientBuilder;
 use crate::client::{Call, Client};
 use crate::error::Error;
 
@@ -39,11 +40,19 @@ impl Admin {
     /// # Errors
     /// [`Error::Invalid`] for an endpoint that is no HTTP URL, or a token that no header can carry.
     pub fn new(endpoint: Url, token: &str) -> Result<Self, Error> {
+        Self::of(Client::builder([endpoint]), token)
+    }
+
+    /// The same for a client that is set up already, with one endpoint.
+    ///
+    /// # Errors
+    /// See [`Admin::new`].
+    pub fn of(builder: ClientBuilder, token: &str) -> Result<Self, Error> {
         let mut authorization = HeaderValue::try_from(format!("Bearer {}", token.trim()))
             .map_err(|_| Error::Invalid("the token holds characters that a header cannot".into()))?;
         // Keeps the token out of debug output.
         authorization.set_sensitive(true);
-        let builder = Client::builder([endpoint]).learns_members(false).authorization(authorization);
+        let builder = builder.learns_members(false).authorization(authorization);
         Ok(Self { client: builder.build()? })
     }
 
@@ -127,6 +136,17 @@ impl Admin {
 
     async fn patch(&self, patch: &PatchCluster) -> Result<Rebalance, Error> {
         self.client.execute(&Call::new(Method::PATCH, paths::CLUSTER).json(patch)).await?.json()
+    }
+
+    /// Lets slots that lost most of their voters with these nodes go on with what is left. What only those disks held
+    /// is gone for good, although it may have been acknowledged.
+    ///
+    /// # Errors
+    /// `not-lost` and `still-alive` for nodes that are members still; `unknown-node`; `survivor-silent` where a peer
+    /// that may have the best copy does not answer; `stale`; see [`Error`].
+    pub async fn unsafe_recover(&self, cluster: ClusterId, lost: &[NodeId]) -> Result<Recovered, Error> {
+        let body = UnsafeRecover { cluster_id: cluster, lost: lost.to_vec(), accept_data_loss: true };
+        self.client.execute(&Call::new(Method::POST, paths::UNSAFE_RECOVER).json(&body)).await?.json()
     }
 
     /// Sets how many replicas of a topic only read.

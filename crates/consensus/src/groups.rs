@@ -247,6 +247,12 @@ impl Groups {
         })
     }
 
+    /// The term of the newest entry; of the base, where there is none.
+    #[must_use]
+    pub fn last_term(&self, group: GroupId) -> Option<u64> {
+        Some(self.groups.get(&group)?.last_term())
+    }
+
     /// Where an entry's data is.
     #[must_use]
     pub fn locate(&self, group: GroupId, index: u64) -> Option<Located> {

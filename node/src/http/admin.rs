@@ -2,6 +2,7 @@
 
 mod founding;
 mod members;
+mod recovery;
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -96,6 +97,7 @@ async fn dispatch(
         Operation::DrainMember => desk.drain(node()?, &body().await?.bytes).await,
         Operation::CancelDrain => desk.cancel_drain(node()?, &body().await?.bytes).await,
         Operation::RemoveMember => desk.remove(node()?, query).await,
+        Operation::UnsafeRecover => desk.recover(&body().await?.bytes).await,
         Operation::AlterCluster => desk.alter(&body().await?.bytes).await,
         Operation::SetReadReplicas => {
             let name = resolved.names.first().ok_or_else(nothing)?;

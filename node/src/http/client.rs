@@ -141,7 +141,7 @@ async fn show_members(shared: &Shared, handle: &Handle) {
     let Ok(outlook) = shared.planner.outlook(&view.meta).await else { return };
     let survey = Survey::new(&view);
     let states = survey.members().into_iter().map(|member| survey.state(member));
-    shared.node.metrics().show_members(states, outlook.rebalance());
+    shared.node.metrics().show_members(states, outlook.rebalance(), view.meta.losses.len());
 }
 
 /// A request that is served, but for its body.
@@ -228,6 +228,7 @@ async fn dispatch(operation: Operation, call: Call<'_>, body: Incoming) -> Resul
         | Operation::CancelDrain
         | Operation::RemoveMember
         | Operation::AlterCluster
+        | Operation::UnsafeRecover
         | Operation::SetReadReplicas => Err(Problem::new(Code::NotFound, "nothing is served here")),
     };
     response.map_err(Stop::from)
@@ -262,6 +263,7 @@ pub(super) fn label(operation: Operation) -> &'static str {
         Operation::CancelDrain => "cancel-drain",
         Operation::RemoveMember => "remove-member",
         Operation::AlterCluster => "alter-cluster",
+        Operation::UnsafeRecover => "unsafe-recover",
         Operation::SetReadReplicas => "set-read-replicas",
     }
 }

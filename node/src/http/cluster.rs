@@ -7,6 +7,7 @@ use hcube_api::messages::partition_query;
 use hcube_api::{Code, Problem};
 use hcube_broker::{Answer, Request};
 use hcube_core::ids::GroupId;
+use hcube_core::meta::mover::lacks_majority;
 use hcube_core::meta::{Meta, Placement};
 use hcube_core::topic::{Name, slot_of};
 use http::StatusCode;
@@ -71,6 +72,7 @@ fn slot(view: &View, id: GroupId, placement: &Placement) -> Option<SlotPlacement
         // What the status is about may be older than the placement.
         arriving: view.labels(arriving.filter(|node| placement.replicas().any(|r| r.node == *node))),
         leaving: view.labels(placement.leaving.iter().map(|replica| replica.node)),
+        majority_lost: lacks_majority(&view.meta, placement),
         readers: view.labels(placement.learners.iter().map(|replica| replica.node)),
     })
 }

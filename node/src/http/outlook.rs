@@ -44,6 +44,7 @@ impl Outlook {
             moving: figure(self.progress.moving),
             waiting: figure(self.progress.waiting),
             under_replicated: figure(self.progress.under_replicated),
+            without_majority: figure(self.progress.without_majority),
         }
     }
 }

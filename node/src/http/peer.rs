@@ -8,6 +8,7 @@ use hcube_api::{Code, Problem};
 use hcube_broker::request::TopicRef;
 use hcube_broker::{Answer, Request, Status};
 use hcube_core::ids::{GroupId, NodeId, Vertex};
+use hcube_core::meta::mover::lacks_majority;
 use hcube_core::meta::{Meta, Placement, Topic};
 use hcube_core::topic::Name;
 
@@ -16,6 +17,9 @@ use crate::Handle;
 
 /// How long a change waits until this very peer has heard of it, so that its clients see what they did.
 const OWN_CHANGE: Duration = Duration::from_secs(1);
+
+/// Milliseconds after which an administrator may have decided.
+const DECISION_MS: u64 = 5_000;
 
 /// A good answer and the way to it.
 #[derive(Debug)]
@@ -50,16 +54,20 @@ impl Peer {
         asked: Asked,
         patience_ms: u32,
     ) -> Result<Answered, Problem> {
+        let group = request.group(&self.handle.meta());
         let reply = self.handle.request(request, patience_ms).await;
         match reply.result {
             Ok(answer) => Ok(Answered { answer, path: reply.path }),
-            Err(error) => Err(self.explain(error::problem(&error, asked))),
+            Err(error) => Err(self.explain(error::problem(&error, asked), group)),
         }
     }
 
     /// Says why there may be no leader, where this peer can tell.
-    fn explain(&self, mut problem: Problem) -> Problem {
+    fn explain(&self, mut problem: Problem, group: GroupId) -> Problem {
         if problem.code == Code::NoLeader {
+            if let Some(lost) = self.majority_lost(group) {
+                return lost;
+            }
             let status = self.handle.status();
             let wanted = crate::wanted(&self.handle.meta(), status.node);
             let absent = wanted.keys().filter(|node| !status.links.contains(node)).count();
@@ -74,6 +82,20 @@ impl Peer {
             }
         }
         problem
+    }
+
+    /// Why a slot has no leader that will never have one by itself.
+    fn majority_lost(&self, group: GroupId) -> Option<Problem> {
+        let (slot, meta) = (group.slot()?, self.handle.meta());
+        let placement = meta.placement_of(group).filter(|placement| lacks_majority(&meta, placement))?;
+        let lost = placement.all().map(|replica| replica.node).filter(|node| meta.lost.contains_key(node));
+        let nodes: Vec<String> = lost.map(|node| node.to_string()).collect();
+        let detail = format!(
+            "slot {slot} lost most of its voters with the disks of the nodes {}; it goes on when an administrator \
+             decides so: `hcube cluster unsafe-recover`",
+            nodes.join(", ")
+        );
+        Some(Problem::new(Code::MajorityLost, detail).with("slot", slot.0).retry_after_ms(DECISION_MS))
     }
 
     /// A topic by its name. One that this peer does not know is asked for at the metadata leader, because it

@@ -243,6 +243,7 @@ async fn a_peer_joins_as_it_was_planned() {
     let as_it_is = send(cube.get(0, "/v1/cluster/plan")).await.json();
     assert_eq!((&as_it_is["peers"], &as_it_is["moves"]), (&json!(3), &json!([])));
 
+    let founding = cube.founding(CLUSTER).await;
     cube.start().await;
     let cube = &cube;
     let added = send(ask(cube, 2, Method::POST, MEMBERS, &joining(cube, 3, 3))).await;
@@ -264,6 +265,18 @@ async fn a_peer_joins_as_it_was_planned() {
     assert!(metrics.contains("hcube_slots_waiting 0\n"), "{metrics}");
     let pulled = send(cube.get(3, "/v1/topics/t/messages")).await.json();
     assert_eq!(pulled["messages"].as_array().unwrap().len(), 20);
+
+    // Whoever founded it may say so again, to any peer, however it has changed since.
+    for at in 0..4 {
+        let again = send(ask(cube, at, Method::POST, "/v1/bootstrap", &founding)).await;
+        assert_eq!((again.status, &again.json()["created"]), (200, &json!(false)), "{}", again.text());
+        assert_eq!(again.json()["node_ids"], json!([1, 2, 3]));
+        let other = with(&founding, json!({ "slots": 8 }));
+        let other = send(ask(cube, at, Method::POST, "/v1/bootstrap", &other)).await;
+        assert_refused(&other, 409, "already-bootstrapped", "other settings");
+    }
+    let larger = send(ask(cube, 0, Method::POST, "/v1/bootstrap", &cube.founding(CLUSTER).await)).await;
+    assert_refused(&larger, 409, "already-bootstrapped", "a peer that joined is no founder");
 }
 
 #[tokio::test(flavor = "multi_thread")]

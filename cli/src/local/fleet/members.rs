@@ -270,9 +270,11 @@ impl Fleet {
     }
 }
 
-/// Slots that are not where they should be.
+/// Slots that are not where they should be and will be by themselves: one without a majority waits for a person.
 pub fn left(rebalance: &Rebalance) -> u64 {
-    (u64::from(rebalance.moving) + u64::from(rebalance.waiting)).max(rebalance.under_replicated.into())
+    let Rebalance { moving, waiting, under_replicated, without_majority, .. } = *rebalance;
+    let all = (u64::from(moving) + u64::from(waiting)).max(under_replicated.into());
+    all.saturating_sub(without_majority.into())
 }
 
 fn at(members: &Members, vertex: Vertex) -> Option<&MemberStatus> {
@@ -316,6 +318,11 @@ mod tests {
     fn slots_under_way_and_waiting_are_left() {
         let rebalance = Rebalance { moving: 2, waiting: 3, under_replicated: 4, ..Rebalance::default() };
         assert_eq!(left(&rebalance), 5);
+        assert_eq!(
+            left(&Rebalance { without_majority: 5, ..rebalance }),
+            0,
+            "nobody need wait for what is stuck"
+        );
         assert_eq!(left(&Rebalance { under_replicated: 1, ..Rebalance::default() }), 1);
     }
 }

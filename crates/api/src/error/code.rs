@@ -155,6 +155,16 @@ codes! {
         "Only a member that has been drained can be removed. Drain it first.";
     NotEmpty = "not-empty", CONFLICT, Never, "Not empty",
         "The member still holds replicas, as many as `replicas` tells. Wait for its drain to end.";
+    NotLost = "not-lost", CONFLICT, Never, "Not lost",
+        "The node is a member still, so its disk may come back. Replace it at its vertex first, with an empty disk.";
+    LossNotAccepted = "loss-not-accepted", BAD_REQUEST, Never, "Loss not accepted",
+        "What was asked may lose acknowledged messages for good, and has to say that this is accepted.";
+    MajorityLost = "majority-lost", SERVICE_UNAVAILABLE, Later, "Majority lost",
+        "The slot lost the disks of most of its voters and waits for an administrator's unsafe-recover. Nothing was done.";
+    SurvivorSilent = "survivor-silent", SERVICE_UNAVAILABLE, Later, "A survivor is silent",
+        "A peer that may have the best copy left does not answer. Start it, or replace it and name it as lost as well.";
+    Stale = "stale", CONFLICT, Later, "Changed meanwhile",
+        "What the request is about has changed since. Nothing was done; look again.";
     UnknownHost = "unknown-host", MISDIRECTED_REQUEST, Never, "Unknown host",
         "The header Host names none of this peer's addresses.";
     ReplicaNotHere = "replica-not-here", NOT_FOUND, Never, "No such replica",

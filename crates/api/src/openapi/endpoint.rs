@@ -69,6 +69,8 @@ pub enum Operation {
     RemoveMember,
     /// `PATCH /v1/cluster`
     AlterCluster,
+    /// `POST /v1/unsafe-recover`
+    UnsafeRecover,
     /// `PUT /v1/topics/{topic}/read-replicas`
     SetReadReplicas,
 }

@@ -107,14 +107,29 @@ impl Peer {
     pub(super) fn slot_statuses(&self) -> Vec<SlotStatus> {
         let status = |(group, replica): (&GroupId, &SlotReplica)| {
             let indexes = self.groups.indexes(*group)?;
+            let conf = self.groups.conf(*group)?;
+            let in_sync = indexes.applied > 0 && indexes.applied >= indexes.commit;
             Some(SlotStatus {
                 slot: group.slot()?,
                 bytes: replica.slot.partitions().map(|(_, state)| state.bytes()).sum(),
                 leads: self.leads(*group),
-                in_sync: indexes.applied > 0 && indexes.applied >= indexes.commit,
+                in_sync,
+                takes_part: conf.contains(self.groups.replica(*group)?),
+                // What it has not applied may tell otherwise.
+                stranded: in_sync && self.is_stranded(*group, conf),
+                last: (self.groups.last_term(*group)?, indexes.last),
             })
         };
         self.slots.iter().filter_map(status).collect()
+    }
+
+    /// Whether a configuration counts on so many voters whose disks are lost that these cannot be outvoted.
+    fn is_stranded(&self, group: GroupId, conf: &ConfState) -> bool {
+        let nodes = self.meta.placement_of(group).map(Placement::nodes).unwrap_or_default();
+        let lost = |voter: &&ReplicaId| nodes.get(voter).is_some_and(|n| self.meta.lost.contains_key(n));
+        [&conf.voters, &conf.voters_outgoing]
+            .into_iter()
+            .any(|half| !half.is_empty() && half.iter().filter(lost).count() * 2 >= half.len())
     }
 
     /// A group's configuration as its replica here has applied it, for tests and inspection.

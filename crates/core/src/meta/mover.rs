@@ -217,10 +217,13 @@ fn in_place(placement: &Placement, wish: &Assignment, readers: &[NodeId]) -> boo
     placement.voting_nodes().eq(wish.replicas.iter().copied()) && following.eq(readers.iter().copied())
 }
 
-/// Whether so many of a group's voters are lost that it cannot even agree on others.
-fn lacks_majority(meta: &Meta, placement: &Placement) -> bool {
-    let lost = placement.voting_nodes().filter(|node| meta.lost.contains_key(node)).count();
-    placement.settled && lost * 2 >= placement.voters.len()
+/// Whether so many of a group's voters are lost that it cannot even agree on others. While replicas are under way, this
+/// is about those that voted before: they may not be needed any more, which only the group itself can tell.
+#[must_use]
+pub fn lacks_majority(meta: &Meta, placement: &Placement) -> bool {
+    let voters = if placement.settled { &placement.voters } else { &placement.before };
+    let lost = voters.iter().filter(|voter| meta.lost.contains_key(&voter.node)).count();
+    lost > 0 && lost * 2 >= voters.len()
 }
 
 /// Who should lead a group while its replicas are under way to these voters: one that votes already, so that the

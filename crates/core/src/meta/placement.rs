@@ -24,6 +24,8 @@ pub struct Placement {
     pub learners: Vec<Replica>,
     /// Replicas that are to go, sorted by node. They exist until the group is reported to do without them.
     pub leaving: Vec<Replica>,
+    /// Until the group is reported to be as wished: the voters with which it was that last, sorted by node.
+    pub before: Vec<Replica>,
     /// The voter that should lead when it can.
     pub leader: NodeId,
     /// The epoch in which voters, learners or leaving replicas changed last.
@@ -39,7 +41,7 @@ impl Placement {
     /// A placement at birth, when the group begins with it.
     #[must_use]
     pub(super) fn founding(voters: Vec<Replica>, learners: Vec<Replica>, leader: NodeId) -> Self {
-        Self { voters, learners, leaving: Vec::new(), leader, version: 1, settled: true, forced: 0 }
+        Self { voters, learners, leader, version: 1, settled: true, ..Self::default() }
     }
 
     /// The Raft configuration that this placement wishes for.
@@ -85,6 +87,14 @@ impl Placement {
         self.all().map(|replica| (replica.id, replica.node)).collect()
     }
 
+    /// The replicas are about to be others than those of which it was reported that they are in place.
+    pub(super) fn unsettle(&mut self) {
+        if self.settled {
+            self.before.clone_from(&self.voters);
+            self.settled = false;
+        }
+    }
+
     /// Makes these nodes the wish. A node keeps the replica that it has; another gets the id that `fresh` gives.
     /// Returns whether the sets of replicas changed.
     pub(super) fn wish(
@@ -109,6 +119,7 @@ impl Placement {
         let stays = |replica: &Replica| voters.contains(replica) || learners.contains(replica);
         self.leaving = before.into_iter().filter(|replica| !stays(replica)).collect();
         self.leaving.sort_unstable_by_key(|replica| (replica.node, replica.id));
+        self.unsettle();
         (self.voters, self.learners) = (voters, learners);
         true
     }

@@ -169,6 +169,7 @@ fn write_placement(out: &mut Vec<u8>, placement: &Placement) {
     out.u64(placement.version);
     out.flag(placement.settled);
     out.u64(placement.forced);
+    out.list(placement.before.iter(), replica);
 }
 
 fn read_placement(reader: &mut Reader, format: u8) -> Result<Placement, DecodeError> {
@@ -185,6 +186,7 @@ fn read_placement(reader: &mut Reader, format: u8) -> Result<Placement, DecodeEr
         version: reader.u64("version")?,
         settled: reader.flag("settled")?,
         forced: reader.u64("forced")?,
+        before: reader.list("before", replica)?,
         ..founding
     })
 }

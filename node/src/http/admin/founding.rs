@@ -2,6 +2,7 @@
 
 use hcube_api::admin::{Bootstrap, Bootstrapped, Identity};
 use hcube_api::{Code, Problem, json};
+use hcube_core::ids::NodeId;
 use hcube_core::meta::Meta;
 use http::StatusCode;
 
@@ -36,27 +37,37 @@ pub(super) async fn bootstrap(shared: &Shared, body: &[u8]) -> Result<Response, 
         replication: wanted.replication,
     };
     let handle = shared.node.bootstrap(call).await.map_err(|error| refusal(&error))?;
-    let meta = handle.meta();
-    if !is_as_wanted(&meta, &wanted) {
+    if !is_as_wanted(shared.node.genesis().as_ref(), &handle.meta(), &wanted) {
         let detail = "the hypercube of this name was founded with other founders or settings";
         return Err(Problem::new(Code::AlreadyBootstrapped, detail));
     }
-    let mut members: Vec<_> = meta.members.values().collect();
-    members.sort_by_key(|member| member.vertex);
-    let node_ids = members.into_iter().map(|member| member.node).collect();
+    let node_ids = (1..).map(NodeId).take(wanted.founders.len()).collect();
     let status = if created { StatusCode::CREATED } else { StatusCode::OK };
-    Ok(answer::json(status, &Bootstrapped { cluster_id: meta.cluster, node_ids, created }))
+    Ok(answer::json(status, &Bootstrapped { cluster_id: handle.cluster(), node_ids, created }))
 }
 
-/// Whether an existing hypercube is the one asked for. Addresses do not count: they change.
-fn is_as_wanted(meta: &Meta, wanted: &Bootstrap) -> bool {
-    let founded = |founder: &hcube_api::admin::Founder| {
-        meta.member_at(founder.vertex).is_some_and(|member| member.incarnation == founder.incarnation)
-    };
-    meta.slots == wanted.slots
-        && meta.replication == wanted.replication
-        && meta.members.len() == wanted.founders.len()
-        && wanted.founders.iter().all(founded)
+/// Whether an existing hypercube is the one asked for, however it has changed since. Addresses do not count: they
+/// change.
+///
+/// A peer that was invited does not know R as it was then, nor who was the last founder. It still knows which disk
+/// was which founder's, as node ids are handed out by vertex, from 1.
+fn is_as_wanted(genesis: Option<&Meta>, present: &Meta, wanted: &Bootstrap) -> bool {
+    let founders = || wanted.founders.iter().map(|f| (NodeId(u64::from(f.vertex.0) + 1), f.incarnation));
+    let disk = |meta: &Meta, node| meta.members.get(&node).map(|member| member.incarnation);
+    match genesis {
+        Some(genesis) => {
+            genesis.slots == wanted.slots
+                && genesis.replication == wanted.replication
+                && genesis.members.len() == wanted.founders.len()
+                && founders().all(|(node, incarnation)| disk(genesis, node) == Some(incarnation))
+        }
+        None => {
+            let was = |(node, incarnation)| {
+                disk(present, node) == Some(incarnation) || present.retired.get(&incarnation) == Some(&node)
+            };
+            present.slots == wanted.slots && founders().all(was)
+        }
+    }
 }
 
 fn refusal(error: &BootstrapError) -> Problem {

@@ -127,7 +127,7 @@ impl Desk<'_> {
     }
 
     /// A change that was meant for another hypercube must not be made here.
-    fn check_cluster(&self, meant: ClusterId) -> Result<(), Problem> {
+    pub(super) fn check_cluster(&self, meant: ClusterId) -> Result<(), Problem> {
         let own = self.peer.handle.cluster();
         if own == meant {
             return Ok(());
@@ -136,7 +136,7 @@ impl Desk<'_> {
         Err(Problem::new(Code::WrongCluster, detail))
     }
 
-    async fn change(&self, change: Change) -> Result<Changed, Problem> {
+    pub(super) async fn change(&self, change: Change) -> Result<Changed, Problem> {
         match self.peer.ask(Request::Change(change)).await?.answer {
             Answer::Changed(changed) => Ok(changed),
             other => Err(unexpected(&other)),

@@ -57,7 +57,8 @@ fn code(refusal: &ChangeRefusal) -> Code {
         ChangeRefusal::Text(_) | ChangeRefusal::Replication(_) | ChangeRefusal::TooManyReadReplicas => {
             Code::InvalidArgument
         }
-        ChangeRefusal::Stale { .. } | ChangeRefusal::Placement(_) => Code::Internal,
+        ChangeRefusal::Stale { .. } => Code::Stale,
+        ChangeRefusal::Placement(_) => Code::Internal,
     }
 }
 

@@ -215,6 +215,7 @@ impl Scene {
             arriving: Vec::new(),
             leaving: Vec::new(),
             readers: Vec::new(),
+            majority_lost: false,
         };
         self.observed.cube = Some(Cube {
             members: Members {

@@ -6,7 +6,7 @@ use super::super::endpoint::{Endpoint, Operation, Parameter, Place, Port, Reply,
 use super::{BODY, REACH, in_topic, json_body, json_reply, parameter, problems, row};
 use crate::admin::{
     AddMember, Bootstrap, Bootstrapped, Identity, MemberStatus, Members, OfCluster, PatchCluster,
-    ReadReplicas, Removed, SetReadReplicas,
+    ReadReplicas, Recovered, Removed, SetReadReplicas, UnsafeRecover,
 };
 use crate::cluster::Rebalance;
 use crate::error::Code;
@@ -151,6 +151,29 @@ fn whole() -> Vec<Endpoint> {
                 Method::PATCH,
                 paths::CLUSTER,
                 "Change the replication; pause or resume moves",
+            )
+        },
+        Endpoint {
+            request: json_body(of::<UnsafeRecover>(), false),
+            replies: vec![reply(200, "What was given up for good, if anything was.", of::<Recovered>())],
+            problems: problems(&[
+                &[
+                    Code::LossNotAccepted,
+                    Code::NotLost,
+                    Code::StillAlive,
+                    Code::UnknownNode,
+                    Code::SurvivorSilent,
+                    Code::Stale,
+                ],
+                &CHANGE,
+                &BODY,
+                &REACH,
+            ]),
+            ..admin_row(
+                Operation::UnsafeRecover,
+                Method::POST,
+                paths::UNSAFE_RECOVER,
+                "Let slots that lost their majority go on with what is left",
             )
         },
         Endpoint {

@@ -48,7 +48,6 @@ impl Meta {
         placement.leader = leader;
         if changed {
             placement.version = epoch;
-            placement.settled = false;
         }
         self.epoch = epoch;
         self.next_replica = if planted::is(Bug::ReusedReplicaId) { self.next_replica } else { next };
@@ -78,6 +77,7 @@ impl Meta {
         if let Some(placement) = placement {
             placement.settled = true;
             placement.leaving.clear();
+            placement.before.clear();
             self.epoch = epoch;
             self.forget_lost();
         }
@@ -96,13 +96,15 @@ impl Meta {
     pub(super) fn replace_replica(&mut self, group: GroupId, damaged: ReplicaId) -> Changed {
         let (epoch, next) = (self.epoch + 1, ReplicaId(self.next_replica));
         let Some(placement) = self.placement_of_mut(group) else { return Changed::Done };
+        if placement.replicas().any(|replica| replica.id == damaged) {
+            placement.unsettle();
+        }
         let Placement { voters, learners, leaving, .. } = placement;
         // One that is not listed any more was replaced before, or has gone.
         if let Some(replica) = voters.iter_mut().chain(learners).find(|replica| replica.id == damaged) {
             leaving.push(std::mem::replace(replica, Replica { id: next, node: replica.node }));
             leaving.sort_unstable_by_key(|replica| (replica.node, replica.id));
             placement.version = epoch;
-            placement.settled = false;
             self.epoch = epoch;
             self.next_replica = next.0 + 1;
         }
@@ -140,6 +142,7 @@ impl Meta {
             voters: vec![sole],
             learners: Vec::new(),
             leaving,
+            before: Vec::new(),
             leader: sole.node,
             version: epoch,
             settled: false,

@@ -1,6 +1,7 @@
 //! Where replicas are meant to be.
 
 use super::*;
+use crate::meta::mover::lacks_majority;
 
 #[test]
 fn a_reader_binds_a_peer_as_a_voter_does() {
@@ -207,4 +208,24 @@ fn a_group_that_lost_its_majority_goes_on_with_its_survivor() {
     assert_eq!(anew.losses, [Loss { group: SLOT, epoch: anew.epoch, survivor: None }]);
     settle(&mut anew, SLOT);
     assert!(placement.all().all(|replica| anew.is_retired(SLOT, replica.id)));
+}
+
+#[test]
+fn a_majority_that_is_lost_while_replicas_are_under_way_is_missed() {
+    let mut meta = cube(5, 3);
+    put(&mut meta, SLOT, &[1, 2, 3], &[]);
+    settle(&mut meta, SLOT);
+    // The first disk is lost, and what it held is on its way; then the second is.
+    join(&mut meta, replacement(900, 0, 1));
+    put(&mut meta, SLOT, &[3, 4, 5], &[]);
+    let lacks = |meta: &Meta| lacks_majority(meta, &meta.placement[0]);
+    assert_eq!((nodes(&meta.placement[0]).2, lacks(&meta)), (vec![1, 2], false));
+    join(&mut meta, replacement(901, 1, 2));
+    assert!(lacks(&meta), "two of three voters are gone, wherever the others were to go");
+    let mut arrived = meta.clone();
+    settle(&mut arrived, SLOT);
+    assert!(!lacks(&arrived), "they had arrived in time");
+    let version = meta.placement[0].version;
+    make_once(&mut meta, Change::Recover { group: SLOT, version, survivor: Some(NodeId(3)) });
+    assert_eq!((nodes(&meta.placement[0]).0, lacks(&meta)), (vec![3], false));
 }
