@@ -89,6 +89,12 @@ impl One {
         panic!("no answer within two seconds");
     }
 
+    /// The metadata, and the last entry of its log that this peer has applied.
+    pub fn meta(&self) -> (&Meta, u64) {
+        let indexes = self.peer.status().groups.get(&GroupId::META).map(|group| group.indexes);
+        (self.peer.meta(), indexes.expect("every peer follows the metadata").applied)
+    }
+
     /// Moves everything that lies in the log into sorted files.
     pub fn compact(&mut self) {
         let pressure = (0..3).map(GroupId).collect();
@@ -125,6 +131,8 @@ impl One {
                 self.storage.remove(&files).expect("the disk works");
                 None
             }
+            // Members that never come are talked to in vain.
+            Action::Send { .. } => None,
             other => panic!("a peer on its own does not {other:?}"),
         }
     }

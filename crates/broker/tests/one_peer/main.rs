@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 
 use hcube_broker::request::{From, Pull, StoredBatch, TopicRef};
 use hcube_broker::{Answer, Error, Request};
-use hcube_core::ids::{ProducerId, TopicId};
+use hcube_core::ids::{Incarnation, ProducerId, TopicId, Vertex};
+use hcube_core::meta::{Change, NewMember};
 use hcube_core::record::{Batch, Producer, Record};
 use hcube_core::topic::Retention;
 
@@ -145,4 +146,31 @@ fn the_golden_data_directory_opens() {
     assert_content(&mut one, 0, 30);
     publish_all(&mut one, std::iter::once(30));
     assert_content(&mut one, 28, 32);
+}
+
+/// Whoever hears only of the change could be elected without knowing that it is committed; behind an entry more, it is.
+#[test]
+fn a_change_of_votes_is_reported_behind_an_empty_entry() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let mut one = One::found(dir.path());
+    // Nothing else is written then.
+    one.ask(Request::Change(Change::SetPaused { paused: true })).expect("moves can be paused");
+    let before = one.meta().1;
+    let new = NewMember {
+        incarnation: Incarnation(12),
+        vertex: Vertex(1),
+        zone: String::new(),
+        peer_address: "peer:2".into(),
+        client_address: "client:2".into(),
+        replaces: None,
+    };
+    one.ask(Request::Change(Change::AddMember(new))).expect("a peer can join");
+    assert!(!one.meta().0.metadata.settled, "it is to follow the metadata");
+    for _ in 0..100 {
+        one.tick();
+    }
+    let (meta, applied) = one.meta();
+    assert!(meta.metadata.settled && meta.metadata.learners.len() == 1);
+    // The member, the new configuration, the empty entry, the report.
+    assert_eq!(applied - before, 4);
 }
