@@ -6,8 +6,10 @@ use std::time::Duration;
 use anyhow::Context as _;
 use hcube_api::admin::Members;
 use hcube_api::{Code, Problem};
-use hcube_client::{Admin, Error, Url};
+use hcube_client::{Admin, Client, Error, Url};
 use hcube_core::ids::ClusterId;
+
+use crate::k8s::Forward;
 
 /// What a peer of another hypercube says.
 const WRONG_CLUSTER: &str = "wrong-cluster";
@@ -26,6 +28,16 @@ impl Admins {
         let ports = urls.into_iter().map(|url| Ok((url.clone(), Admin::new(url, token)?)));
         let ports = ports.collect::<Result<Vec<_>, Error>>()?;
         anyhow::ensure!(!ports.is_empty(), "no peer runs that could be asked");
+        Ok(Self { ports })
+    }
+
+    /// Those of the peers at the end of a way through Kubernetes: each client has connections of its own, and so a pod.
+    pub fn through(forward: &Forward, token: &str) -> anyhow::Result<Self> {
+        let port = |url: Url| {
+            let builder = Client::builder([url.clone()]).proxy(forward.proxy()).connect_timeout(PATIENCE);
+            Ok((url, Admin::of(builder, token)?))
+        };
+        let ports = forward.admin_urls()?.into_iter().map(port).collect::<anyhow::Result<Vec<_>>>()?;
         Ok(Self { ports })
     }
 

@@ -7,12 +7,14 @@ use hcube_api::topics::Partitions;
 use hcube_core::topic::Name;
 
 pub mod cluster;
+pub mod kube;
 pub mod local;
 pub mod messages;
 pub mod units;
 pub mod verify;
 
 pub use cluster::{AdminArgs, ClusterCommand};
+pub use kube::{K8sCommand, KubeArgs, Place, Said};
 pub use local::LocalCommand;
 pub use messages::{PublishArgs, PullArgs, ReadArgs, SubscribeArgs};
 use units::{parse_age, parse_bytes};
@@ -27,7 +29,7 @@ Exit codes:
   0  done
   1  failed
   2  the command line makes no sense
-  3  no such topic, subscriber, replica or local hypercube
+  3  no such topic, subscriber, replica, hypercube or context
   4  messages are left that no peer acknowledged
   5  no peer answered
 
@@ -58,6 +60,9 @@ pub struct Global {
         default_value = ENDPOINT_DEFAULT
     )]
     pub endpoint: Vec<String>,
+    /// Where on Kubernetes.
+    #[command(flatten)]
+    pub kube: KubeArgs,
     /// How results are printed
     #[arg(long, global = true, value_enum, default_value_t = Format::Table)]
     pub output: Format,
@@ -103,6 +108,9 @@ pub enum Command {
     /// Look at the hypercube as a whole
     #[command(subcommand)]
     Cluster(ClusterCommand),
+    /// Look at a hypercube on Kubernetes
+    #[command(subcommand, name = "k8s")]
+    K8s(K8sCommand),
     /// Prove that nothing is lost, doubled or reordered, whatever happens to the peers
     Verify(VerifyArgs),
     /// Time every API
@@ -115,6 +123,17 @@ pub enum Command {
     /// Run one peer; what `local` starts
     #[command(subcommand, hide = true)]
     Node(local::NodeCommand),
+}
+
+impl Command {
+    /// Whether it has to do with this machine only.
+    pub fn is_local(&self) -> bool {
+        match self {
+            Self::Demo(_) | Self::Local(_) | Self::Completions { .. } | Self::Node(_) => true,
+            Self::Bench(args) => args.peers.is_some(),
+            _ => false,
+        }
+    }
 }
 
 /// Options of `demo`.
@@ -356,6 +375,11 @@ mod tests {
             "hcube verify",
             "hcube verify --kill --pause --partition --wipe --scale 3..8 --duration 120s --rate 500 --seed 7 --keep",
             "hcube bench --peers 8",
+            "hcube --hypercube demo publish quakes hello",
+            "hcube subscribe quakes --context kind -n shop",
+            "hcube verify --hypercube demo --duration 30s",
+            "hcube k8s status --output json",
+            "hcube k8s plan --replicas 5 --hypercube demo",
             "hcube completions bash",
         ] {
             assert!(parse(line).is_ok(), "{line}: {}", parse(line).unwrap_err());
@@ -390,6 +414,8 @@ mod tests {
             "hcube cluster members --admin http://a:1",
             "hcube cluster rebalance --pause --resume",
             "hcube cluster plan --peers 0",
+            "hcube k8s plan",
+            "hcube k8s plan --replicas 0",
             "hcube topic alter a --read-replicas 17",
             "hcube verify --scale 8..3",
             "hcube verify --scale 0..3",

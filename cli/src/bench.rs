@@ -9,7 +9,7 @@ use hcube_core::ids::Vertex;
 use hcube_core::topic::Name;
 
 use crate::args::BenchArgs;
-use crate::connect;
+use crate::connect::Reach;
 use crate::local::fleet::{Fleet, Lifetime, Wish};
 use crate::local::ports;
 use crate::output::Output;
@@ -24,14 +24,14 @@ use machine::Machine;
 use report::Report;
 
 /// Carries it out, on a hypercube of its own where that is asked for.
-pub async fn run(args: BenchArgs, endpoints: &[String], output: &Output) -> anyhow::Result<()> {
+pub async fn run(args: BenchArgs, reach: &Reach, output: &Output) -> anyhow::Result<()> {
     let dir = match &args.dir {
         Some(parent) => tempfile::Builder::new().prefix("hcube-bench-").tempdir_in(parent),
         None => tempfile::Builder::new().prefix("hcube-bench-").tempdir(),
     };
     let dir = dir.context("cannot make a directory")?;
     let Some(peers) = args.peers else {
-        return measure(&args, endpoints, dir.path(), output).await?.print(output);
+        return measure(&args, reach, dir.path(), output).await?.print(output);
     };
     let wish = Wish { peers: Some(peers), base_port: Some(ports::find_free(peers)?), ..Wish::default() };
     let mut fleet = Fleet::open_or_create(&dir.path().join("peers"), wish, Lifetime::Ours).await?;
@@ -55,16 +55,11 @@ async fn measure_own(
     fleet.up().await?;
     let endpoints: Vec<String> =
         fleet.cube().vertices().map(|vertex: Vertex| fleet.endpoint(vertex)).collect();
-    measure(args, &endpoints, dir, output).await
+    measure(args, &Reach::direct(endpoints), dir, output).await
 }
 
-async fn measure(
-    args: &BenchArgs,
-    endpoints: &[String],
-    dir: &Path,
-    output: &Output,
-) -> anyhow::Result<Report> {
-    let client = connect::builder(endpoints)?.retry_timeout(Duration::from_secs(10)).build()?;
+async fn measure(args: &BenchArgs, reach: &Reach, dir: &Path, output: &Output) -> anyhow::Result<Report> {
+    let client = reach.builder()?.retry_timeout(Duration::from_secs(10)).build()?;
     // First, so that a hypercube that is not there is told before anything takes time.
     let cluster = client.cluster().await?;
     output.talk("measuring the machine");

@@ -7,13 +7,14 @@ use hcube_client::Client;
 use tokio::task::JoinSet;
 
 use crate::args::{ClusterCommand, RouteArgs};
+use crate::connect::Reach;
 use crate::output::Output;
 use crate::route;
 
 mod act;
 mod administration;
 mod members;
-mod plan;
+pub mod plan;
 mod recovery;
 mod status;
 
@@ -26,35 +27,35 @@ const PATIENCE: Duration = Duration::from_secs(2);
 pub async fn run(
     command: ClusterCommand,
     client: &Client,
-    endpoints: &[String],
+    reach: &Reach,
     output: &Output,
 ) -> anyhow::Result<()> {
     match command {
         ClusterCommand::Status => status::show(&seen_by_all(client).await?, output),
         ClusterCommand::Plan { peers, replication } => plan::run(peers, replication, client, output).await,
         ClusterCommand::Members { admin } => {
-            let administration = Administration::find(&admin, endpoints).await?;
+            let administration = Administration::find(&admin, reach).await?;
             output.document(&administration.members().await?, members::table)
         }
         ClusterCommand::Drain { peer, patience, admin } => {
-            let administration = Administration::find(&admin, endpoints).await?;
+            let administration = Administration::find(&admin, reach).await?;
             act::drain(&administration, peer.as_deref(), !patience.no_wait, output).await
         }
         ClusterCommand::Cancel { peer, admin } => {
-            let administration = Administration::find(&admin, endpoints).await?;
+            let administration = Administration::find(&admin, reach).await?;
             act::cancel(&administration, peer.as_deref(), output).await
         }
         ClusterCommand::Rebalance { pause, resume, wait, admin } => {
-            let administration = Administration::find(&admin, endpoints).await?;
+            let administration = Administration::find(&admin, reach).await?;
             let paused = (pause || resume).then_some(pause);
             act::rebalance(&administration, paused, wait, output).await
         }
         ClusterCommand::UnsafeRecover { lost, accept_data_loss, admin } => {
-            let administration = Administration::find(&admin, endpoints).await?;
+            let administration = Administration::find(&admin, reach).await?;
             recovery::run(&administration, &lost, accept_data_loss, output).await
         }
         ClusterCommand::Set { replication, patience, admin } => {
-            let administration = Administration::find(&admin, endpoints).await?;
+            let administration = Administration::find(&admin, reach).await?;
             act::set_replication(&administration, replication, !patience.no_wait, output).await
         }
     }

@@ -26,6 +26,11 @@ impl Coded {
         Self { code: NOT_FOUND, text: text.into() }
     }
 
+    /// Nobody answers.
+    pub fn unreachable(text: impl Into<String>) -> Self {
+        Self { code: UNREACHABLE, text: text.into() }
+    }
+
     /// Messages are left over.
     pub fn unacknowledged(text: impl Into<String>) -> Self {
         Self { code: UNACKNOWLEDGED, text: text.into() }

@@ -9,7 +9,7 @@ use serde::Serialize;
 use tokio::sync::mpsc;
 
 use crate::args::PublishArgs;
-use crate::connect;
+use crate::connect::{self, Reach};
 use crate::exit::Coded;
 use crate::output::{Output, grouped};
 use crate::signals;
@@ -35,8 +35,8 @@ struct Acknowledged {
 }
 
 /// Carries it out.
-pub async fn run(args: PublishArgs, endpoints: &[String], output: &Output) -> anyhow::Result<()> {
-    let client = connect::builder(endpoints)?.retry_timeout(args.patience.min(connect::RETRY)).build()?;
+pub async fn run(args: PublishArgs, reach: &Reach, output: &Output) -> anyhow::Result<()> {
+    let client = reach.builder()?.retry_timeout(args.patience.min(connect::RETRY)).build()?;
     let values = Input::values(&args)?;
     let mut builder = client.producer(&args.topic).delivery_timeout(args.patience);
     if let Some(name) = &args.producer {

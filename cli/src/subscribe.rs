@@ -6,7 +6,7 @@ use hcube_api::messages::Start;
 use hcube_client::{Consumer, Transport};
 
 use crate::args::SubscribeArgs;
-use crate::connect;
+use crate::connect::Reach;
 use crate::output::Output;
 use crate::read;
 use crate::signals;
@@ -17,12 +17,12 @@ const COMMIT_EVERY: Duration = Duration::from_secs(1);
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Carries it out.
-pub async fn run(args: SubscribeArgs, endpoints: &[String], output: &Output) -> anyhow::Result<()> {
+pub async fn run(args: SubscribeArgs, reach: &Reach, output: &Output) -> anyhow::Result<()> {
     let SubscribeArgs { topic, read, follow, limit, subscriber } = args;
-    let first = connect::client(endpoints)?;
+    let first = reach.client()?;
     // The first question fails soon where nobody is there; a subscription that runs is patient.
     first.describe_topic(&topic).await?;
-    let client = connect::builder(endpoints)?.retry_timeout(PATIENCE).build()?;
+    let client = reach.builder()?.retry_timeout(PATIENCE).build()?;
     let mut builder = client.consumer(&topic).follows(follow).transport(Transport::Events);
     if let Some(partition) = read.partition {
         builder = builder.partition(partition);

@@ -7,13 +7,14 @@ use hcube_core::topic::Name;
 use crate::args::TopicCommand;
 use crate::args::units::Bound;
 use crate::cluster::Administration;
+use crate::connect::Reach;
 use crate::output::{Output, Table, grouped};
 
 /// Carries it out.
 pub async fn run(
     command: TopicCommand,
     client: &Client,
-    endpoints: &[String],
+    reach: &Reach,
     output: &Output,
 ) -> anyhow::Result<()> {
     match command {
@@ -48,7 +49,7 @@ pub async fn run(
                 output.talk(format_args!("{topic}: {}", kept(altered.retention)));
             }
             if let Some(count) = read_replicas {
-                let administration = Administration::find(&admin, endpoints).await?;
+                let administration = Administration::find(&admin, reach).await?;
                 read_from(&administration, &topic, count, !patience.no_wait, output).await?;
             }
             if output.is_json() { output.json(&client.describe_topic(&topic).await?) } else { Ok(()) }

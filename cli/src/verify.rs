@@ -12,7 +12,7 @@ use hcube_core::ids::Vertex;
 use hcube_core::topic::Name;
 
 use crate::args::{ENDPOINT_DEFAULT, VerifyArgs};
-use crate::connect;
+use crate::connect::Reach;
 use crate::local::fleet::{Fleet, Lifetime, Wish};
 use crate::local::ports;
 use crate::output::Output;
@@ -61,16 +61,19 @@ const DELIVERED: Duration = Duration::from_secs(30);
 const BEYOND: Duration = Duration::from_secs(600);
 
 /// Carries it out, on a hypercube of its own unless an endpoint is named.
-pub async fn run(args: VerifyArgs, endpoints: &[String], output: &Output) -> anyhow::Result<()> {
+pub async fn run(args: VerifyArgs, reach: &Reach, output: &Output) -> anyhow::Result<()> {
     let kinds = kinds(&args);
     let seed = args.seed.unwrap_or_else(|| rand::random::<u32>().into());
-    let report = if endpoints == [ENDPOINT_DEFAULT] {
+    let report = if reach.forward.is_none() && reach.endpoints == [ENDPOINT_DEFAULT] {
         on_its_own(&args, kinds, seed, output).await?
     } else {
         if kinds != Kinds::default() || args.scale.is_some() || args.peers.is_some() {
-            bail!("only a hypercube of its own is harmed; leave --endpoint (HCUBE_ENDPOINT) out");
+            bail!(
+                "only a hypercube of its own is harmed; leave --endpoint (HCUBE_ENDPOINT) and what names one on \
+                 Kubernetes out"
+            );
         }
-        on_a_given_one(&args, seed, endpoints, output).await?
+        on_a_given_one(&args, seed, reach, output).await?
     };
     report.print(output)?;
     if !report.passed() {
@@ -138,8 +141,8 @@ async fn perform(
     stage: &Stage<'_>,
     output: &Output,
 ) -> anyhow::Result<Report> {
-    let endpoints = stage.endpoints().await;
-    let workload = Workload::begin(args, seed, &endpoints, stage.begun()).await?;
+    let reach = Reach::direct(stage.endpoints().await);
+    let workload = Workload::begin(args, seed, &reach, stage.begun()).await?;
     let duration_ms = u64::try_from(args.duration.as_millis())?;
     let begun_ms = stage.now_ms();
     let mut events = schedule::events(seed, kinds, duration_ms);
@@ -171,27 +174,38 @@ async fn perform(
                 .trouble(format!("{count} connections came from nobody's address, so no cut concerned them"));
         }
     }
-    workload.end(&stage.happenings(), stage.troubles(), &stage.endpoints().await, output).await
+    workload.end(&stage.happenings(), stage.troubles(), &Reach::direct(stage.endpoints().await), output).await
 }
 
 /// The same without anything happening, on a hypercube that somebody else answers for.
 async fn on_a_given_one(
     args: &VerifyArgs,
     seed: u64,
-    endpoints: &[String],
+    reach: &Reach,
     output: &Output,
 ) -> anyhow::Result<Report> {
-    let workload = Workload::begin(args, seed, endpoints, Instant::now()).await?;
+    let reach = match &reach.forward {
+        Some(_) => &with_members(reach).await?,
+        None => reach,
+    };
+    let workload = Workload::begin(args, seed, reach, Instant::now()).await?;
     let (client, topics) = (workload.client.clone(), workload.topics.clone());
     output.talk(format_args!("publishing {} messages a second for {} s", args.rate, args.duration.as_secs()));
     let performed = tokio::select! {
-        () = tokio::time::sleep(args.duration) => workload.end(&[], Vec::new(), endpoints, output).await,
+        () = tokio::time::sleep(args.duration) => workload.end(&[], Vec::new(), reach, output).await,
         () = signals::interrupted() => Err(anyhow::anyhow!("interrupted")),
     };
     for topic in &topics {
         client.delete_topic(topic).await?;
     }
     performed
+}
+
+/// The peers one by one, behind those that were given: each is to be asked for itself.
+async fn with_members(reach: &Reach) -> anyhow::Result<Reach> {
+    let cluster = reach.client()?.cluster().await?;
+    let members = cluster.members.into_iter().map(|member| member.client_address);
+    Ok(reach.to(reach.endpoints.iter().cloned().chain(members).collect::<Vec<_>>()))
 }
 
 /// Everybody who publishes and reads.
@@ -206,13 +220,8 @@ struct Workload {
 
 impl Workload {
     /// Makes topics, subscribes to them, and begins to publish.
-    async fn begin(
-        args: &VerifyArgs,
-        seed: u64,
-        endpoints: &[String],
-        begun: Instant,
-    ) -> anyhow::Result<Self> {
-        let client = client(endpoints)?;
+    async fn begin(args: &VerifyArgs, seed: u64, reach: &Reach, begun: Instant) -> anyhow::Result<Self> {
+        let client = client(reach)?;
         let prefix = format!("verify-{:08x}", rand::random::<u32>());
         let mut topics = Vec::new();
         for topic in 0..TOPICS {
@@ -227,8 +236,8 @@ impl Workload {
         // Each begins at another peer.
         let mut next = || {
             turn += 1;
-            let (before, from) = endpoints.split_at(turn % endpoints.len());
-            self::client(&[from, before].concat())
+            let (before, from) = reach.endpoints.split_at(turn % reach.endpoints.len());
+            self::client(&reach.to([from, before].concat()))
         };
         for (topic, name) in (0u16..).zip(&topics) {
             for transport in [Transport::Events, Transport::Polls] {
@@ -241,10 +250,11 @@ impl Workload {
         }
         let load = Arc::new(Load::start(parts, begun));
         let ends = Arc::clone(&load);
-        let clients = endpoints
+        let clients = reach
+            .endpoints
             .iter()
             .map(|endpoint| {
-                let only = connect::builder(std::slice::from_ref(endpoint))?.learns_members(false);
+                let only = reach.to([endpoint.clone()]).builder()?.learns_members(false);
                 Ok(only.retry_timeout(Duration::ZERO).request_timeout(ATTEMPT).build()?)
             })
             .collect::<anyhow::Result<Vec<Client>>>()?;
@@ -257,7 +267,7 @@ impl Workload {
         self,
         happenings: &[stage::Happening],
         mut troubles: Vec<String>,
-        endpoints: &[String],
+        reach: &Reach,
         output: &Output,
     ) -> anyhow::Result<Report> {
         let glimpses = self.glimpser.finish().await;
@@ -267,8 +277,7 @@ impl Workload {
         let mut history = History { acked: published.acked.clone(), glimpses, ..History::default() };
         output.talk("reading every replica");
         // Whoever left meanwhile need not be asked, and who does not answer is asked again here.
-        let client =
-            connect::builder(endpoints)?.request_timeout(ATTEMPT * 5).retry_timeout(ATTEMPT).build()?;
+        let client = reach.builder()?.request_timeout(ATTEMPT * 5).retry_timeout(ATTEMPT).build()?;
         let collected = copies::collect(&client, &self.topics, &mut history).await;
         let ends: BTreeMap<Key, u64> =
             history.stored.iter().map(|(key, stored)| (*key, stored.len() as u64)).collect();
@@ -292,7 +301,7 @@ impl Workload {
     }
 }
 
-fn client(endpoints: &[String]) -> anyhow::Result<Client> {
-    let builder = connect::builder(endpoints)?.request_timeout(ATTEMPT);
+fn client(reach: &Reach) -> anyhow::Result<Client> {
+    let builder = reach.builder()?.request_timeout(ATTEMPT);
     Ok(builder.retry_timeout(RETRY).build()?)
 }

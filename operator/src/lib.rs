@@ -16,7 +16,6 @@ pub mod error;
 pub mod fetch;
 pub mod health;
 pub mod metrics;
-pub mod names;
 pub mod observed;
 pub mod orphans;
 pub mod peers;
@@ -31,3 +30,5 @@ pub mod validate;
 pub mod verdicts;
 pub mod watches;
 pub mod world;
+
+pub use hcube_crd::names;

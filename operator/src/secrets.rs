@@ -11,8 +11,8 @@ use serde_json::{Value, json};
 
 use crate::names::Names;
 
-/// Key of the token in the Secret, and name of its file.
-pub const TOKEN: &str = "admin-token";
+pub use hcube_crd::names::TOKEN;
+
 /// Key of the peer secret in the Secret, and name of its file.
 pub const PEER: &str = "peer-secret";
 /// Annotation of the Secret: the number of the rotation.

@@ -11,8 +11,9 @@ use hcube_core::ids::ClusterId;
 
 use crate::admin::{Admins, token};
 use crate::args::{AdminArgs, ENDPOINT_DEFAULT};
-use crate::connect;
+use crate::connect::{self, Reach};
 use crate::exit::Coded;
+use crate::k8s::Forward;
 use crate::local;
 use crate::local::fleet::left;
 use crate::output::Output;
@@ -32,8 +33,11 @@ pub struct Administration {
 
 impl Administration {
     /// That of the ports that are named, or of the hypercube on this machine.
-    pub async fn find(args: &AdminArgs, endpoints: &[String]) -> anyhow::Result<Self> {
-        let endpoints = named(endpoints);
+    pub async fn find(args: &AdminArgs, reach: &Reach) -> anyhow::Result<Self> {
+        if let (Some(forward), []) = (&reach.forward, args.admin.as_slice()) {
+            return Self::through(forward, args, reach).await;
+        }
+        let endpoints = named(&reach.endpoints);
         let (admins, clients) = match &args.token_file {
             Some(file) if !args.admin.is_empty() => {
                 let urls = args.admin.iter().map(|text| {
@@ -52,6 +56,18 @@ impl Administration {
         let told = members.members.iter().map(|member| member.client_address.clone());
         let clients: Vec<String> = if clients.is_empty() { told.collect() } else { clients };
         let client = connect::builder(&clients)?.request_timeout(LOOK).retry_timeout(LOOK).build()?;
+        Ok(Self { admins, client, cluster: members.cluster_id })
+    }
+
+    /// That of a hypercube on Kubernetes.
+    async fn through(forward: &Forward, args: &AdminArgs, reach: &Reach) -> anyhow::Result<Self> {
+        let token = match &args.token_file {
+            Some(file) => token(file)?,
+            None => forward.token().await?,
+        };
+        let admins = Admins::through(forward, &token)?;
+        let members = admins.ask(async |admin| admin.members().await).await?;
+        let client = reach.builder()?.request_timeout(LOOK).retry_timeout(LOOK).build()?;
         Ok(Self { admins, client, cluster: members.cluster_id })
     }
 

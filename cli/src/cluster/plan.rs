@@ -15,11 +15,13 @@ pub async fn run(
     output: &Output,
 ) -> anyhow::Result<()> {
     let plan = client.plan(&PlanQuery { peers, replication }).await?;
-    if output.is_json() {
-        return output.json(&plan);
-    }
-    output.line(headline(&plan).as_bytes())?;
-    if plan.moves.is_empty() { Ok(()) } else { output.table(&moves(&plan)) }
+    if output.is_json() { output.json(&plan) } else { show(&plan, output) }
+}
+
+/// For people.
+pub fn show(plan: &Plan, output: &Output) -> anyhow::Result<()> {
+    output.line(headline(plan).as_bytes())?;
+    if plan.moves.is_empty() { Ok(()) } else { output.table(&moves(plan)) }
 }
 
 fn headline(plan: &Plan) -> String {

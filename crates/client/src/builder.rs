@@ -18,6 +18,7 @@ const IDLE_CONNECTIONS_MAX: usize = 64;
 pub struct ClientBuilder {
     endpoints: Vec<Url>,
     connect_timeout: Duration,
+    proxy: Option<Url>,
     http: Option<reqwest::Client>,
     settings: Settings,
 }
@@ -37,6 +38,7 @@ impl ClientBuilder {
         Self {
             endpoints,
             connect_timeout: Duration::from_secs(2),
+            proxy: None,
             http: None,
             settings: Settings {
                 request_timeout: Duration::from_secs(10),
@@ -86,6 +88,14 @@ impl ClientBuilder {
         self
     }
 
+    /// An HTTP proxy through which every peer is reached, such as `http://127.0.0.1:3128`; it is the proxy that
+    /// resolves the peers' names. Of no effect beside [`ClientBuilder::http`].
+    #[must_use]
+    pub fn proxy(mut self, proxy: Url) -> Self {
+        self.proxy = Some(proxy);
+        self
+    }
+
     /// The HTTP client to use instead of the built-in one, which speaks plain HTTP and follows neither proxies
     /// nor redirects. Bring one with TLS and use `https` endpoints.
     #[must_use]
@@ -118,17 +128,24 @@ impl ClientBuilder {
         }
         let http = match self.http {
             Some(http) => http,
-            None => reqwest::Client::builder()
-                .connect_timeout(self.connect_timeout)
-                .pool_max_idle_per_host(IDLE_CONNECTIONS_MAX)
-                .tcp_nodelay(true)
-                .no_proxy()
-                .redirect(reqwest::redirect::Policy::none())
-                .build()
+            None => connections(self.connect_timeout, self.proxy)
                 .map_err(|error| Error::Invalid(error.to_string()))?,
         };
         let directory = Directory::new(&self.endpoints);
         Ok(Client { inner: Arc::new(Inner { http, directory, settings: self.settings }) })
+    }
+}
+
+fn connections(connect_timeout: Duration, proxy: Option<Url>) -> reqwest::Result<reqwest::Client> {
+    let builder = reqwest::Client::builder()
+        .connect_timeout(connect_timeout)
+        .pool_max_idle_per_host(IDLE_CONNECTIONS_MAX)
+        .tcp_nodelay(true)
+        .no_proxy()
+        .redirect(reqwest::redirect::Policy::none());
+    match proxy {
+        Some(proxy) => builder.proxy(reqwest::Proxy::all(proxy)?).build(),
+        None => builder.build(),
     }
 }
 

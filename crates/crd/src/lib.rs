@@ -6,6 +6,7 @@
 pub mod conditions;
 pub mod hypercube;
 pub mod manifest;
+pub mod names;
 pub mod quantity;
 pub mod topic;
 

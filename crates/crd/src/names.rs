@@ -1,4 +1,5 @@
-//! What the objects of a hypercube are called, and how they are found again.
+//! What the objects of a hypercube are called, and how they are found again: the operator makes them, the command
+//! line looks for them.
 
 use std::collections::BTreeMap;
 
@@ -10,6 +11,9 @@ pub const CLIENT_PORT: u16 = 8000;
 pub const PEER_PORT: u16 = 8100;
 /// Port for administration.
 pub const ADMIN_PORT: u16 = 8200;
+
+/// Key of the administration tokens in the Secret, one a line, and name of their file; the first is shown.
+pub const TOKEN: &str = "admin-token";
 
 /// Label that names the hypercube of an object.
 pub const INSTANCE: &str = "app.kubernetes.io/instance";
