@@ -48,11 +48,12 @@ pub(super) async fn look(
             observed.claims.insert(ordinal, claim);
         }
     }
-    let peers = ask(context, &mut observed, secrets).await;
+    let (peers, bound) = ask(context, &mut observed, secrets).await;
     let known = hypercube.status.as_ref().and_then(|status| status.cluster_id.as_deref());
     let known: Option<ClusterId> = known.and_then(|id| id.parse().ok());
     observed.cube = match known {
-        Some(cluster) => view(context, cluster, &peers).await,
+        // Those that belong to no hypercube yet would only keep the question until they do.
+        Some(cluster) => view(context, cluster, peers.get(..bound).unwrap_or_default()).await,
         None => None,
     };
     observed.storage_class = storage_class(context, hypercube, names, &observed, &claims).await;
@@ -60,8 +61,9 @@ pub(super) async fn look(
     (observed, peers)
 }
 
-/// Asks every pod who it is, all at once.
-async fn ask(context: &Context, observed: &mut Observed, secrets: &Secrets) -> Vec<Peer> {
+/// Asks every pod who it is, all at once. Beside those that answered, how many of them, the first ones, belong to a
+/// hypercube.
+async fn ask(context: &Context, observed: &mut Observed, secrets: &Secrets) -> (Vec<Peer>, usize) {
     let asked = observed.pods.iter().filter(|(_, pod)| !pod.terminating).filter_map(|(&ordinal, pod)| {
         Some((ordinal, Peer { ip: pod.ip.clone()?, tokens: secrets.tokens.clone() }))
     });
@@ -80,7 +82,8 @@ async fn ask(context: &Context, observed: &mut Observed, secrets: &Secrets) -> V
         observed.identities.insert(ordinal, answer);
     }
     peers.sort_by_key(|(rank, _)| *rank);
-    peers.into_iter().map(|(_, peer)| peer).collect()
+    let bound = peers.partition_point(|((is_unbound, ..), _)| !is_unbound);
+    (peers.into_iter().map(|(_, peer)| peer).collect(), bound)
 }
 
 /// The hypercube as the first peer sees it that can tell and belongs to the right one.

@@ -94,6 +94,9 @@ async fn a_hypercube_comes_from_nothing_and_then_nothing_is_written() {
     assert_eq!(stage.changes(), []);
     assert_eq!(stage.look().await, [STATUS]);
     assert!(matches!(stage.changes()[..], [Change::Found(_)]));
+    stage.cast(|cast| {
+        assert_eq!(cast.viewed, [""; 0], "an unbound peer keeps a question until it is founded")
+    });
     assert!(stage.hypercube().status.unwrap().founded);
     stands(&stage, 3, |scene| scene);
     assert_eq!(stage.look().await, [STATUS]);

@@ -58,6 +58,8 @@ pub struct Cast {
     pub identities: BTreeMap<String, Identity>,
     /// What every peer that belongs to the hypercube sees.
     pub view: Option<(Members, Cluster)>,
+    /// At which addresses somebody asked for it.
+    pub viewed: Vec<String>,
     /// What was asked for.
     pub changes: Vec<Change>,
     /// What the next changes are answered with.
@@ -415,6 +417,7 @@ impl Peers for Actors {
 
     fn members<'a>(&'a self, peer: &'a Peer) -> BoxFuture<'a, Result<Members, PeerError>> {
         async move {
+            self.0.lock().unwrap().viewed.push(peer.ip.clone());
             self.of(peer, |cast| {
                 cast.identities.get(&peer.ip)?.cluster_id?;
                 cast.view.as_ref().map(|view| view.0.clone())
