@@ -1,7 +1,7 @@
 //! Publishers at work while something happens to the hypercube.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::history::{Acked, value};
@@ -11,9 +11,12 @@ use crate::wait::eventually;
 /// A pause between two messages of a publisher, so that a story of a minute stays readable in seconds.
 const PAUSE: Duration = Duration::from_millis(4);
 
-/// How far each publisher has come.
+/// How far each publisher has come, and how long its messages took.
 #[derive(Debug)]
-pub struct Progress(Vec<AtomicU64>);
+pub struct Progress {
+    counts: Vec<AtomicU64>,
+    took: Mutex<Vec<Duration>>,
+}
 
 impl Progress {
     /// Waits until every publisher has so many more acknowledgements than now.
@@ -22,11 +25,24 @@ impl Progress {
     /// When one has not in time.
     #[track_caller]
     pub fn advances(&self, by: u64, patience: Duration) {
-        let now = || self.0.iter().map(|count| count.load(Ordering::Relaxed)).collect::<Vec<_>>();
+        let now = || self.counts.iter().map(|count| count.load(Ordering::Relaxed)).collect::<Vec<_>>();
         let before = now();
         eventually(&format!("{by} more acknowledgements for every publisher"), patience, || {
             now().iter().zip(&before).all(|(now, before)| *now >= before + by).then_some(())
         });
+    }
+
+    /// How long the messages took that were acknowledged since this was last asked, the slowest last.
+    #[must_use]
+    pub fn times(&self) -> Vec<Duration> {
+        let mut times = std::mem::take(&mut *self.took.lock().unwrap_or_else(PoisonError::into_inner));
+        times.sort_unstable();
+        times
+    }
+
+    fn note(&self, publisher: u16, took: Duration) {
+        self.counts[usize::from(publisher)].fetch_add(1, Ordering::Relaxed);
+        self.took.lock().unwrap_or_else(PoisonError::into_inner).push(took);
     }
 }
 
@@ -55,17 +71,17 @@ pub fn during<T>(
     publishers: u16,
     story: impl FnOnce(&Progress) -> T,
 ) -> (T, Vec<Acked>) {
-    let progress = Progress((0..publishers).map(|_| AtomicU64::new(0)).collect());
+    let progress =
+        Progress { counts: (0..publishers).map(|_| AtomicU64::new(0)).collect(), took: Mutex::default() };
     let (done, abandoned) = (AtomicBool::new(false), Arc::new(AtomicBool::new(false)));
     std::thread::scope(|scope| {
         let ends = Ends { done: &done, abandoned: &abandoned };
         let workers: Vec<_> = (0..publishers)
-            .zip(&progress.0)
-            .map(|(number, count)| {
+            .map(|number| {
                 let mut publisher = Publisher::register(endpoints, None, topic, number % partitions);
                 publisher.abandoned = Arc::clone(&abandoned);
-                let done = &done;
-                scope.spawn(move || work(publisher, number, number % partitions, count, done))
+                let (progress, done) = (&progress, &done);
+                scope.spawn(move || work(publisher, number, number % partitions, progress, done))
             })
             .collect();
         let told = story(&progress);
@@ -85,7 +101,7 @@ fn work(
     mut publisher: Publisher,
     number: u16,
     partition: u16,
-    count: &AtomicU64,
+    progress: &Progress,
     done: &AtomicBool,
 ) -> Vec<Acked> {
     let mut acked = Vec::new();
@@ -93,7 +109,7 @@ fn work(
         let value = value(&format!("http-{number}"), publisher.sequence);
         let ack = publisher.publish(&value);
         acked.push(Acked { partition, offset: ack.offset, value });
-        count.fetch_add(1, Ordering::Relaxed);
+        progress.note(number, ack.took);
         std::thread::sleep(PAUSE);
     }
     acked

@@ -8,7 +8,8 @@ use serde_json::{Value, json};
 
 use super::Cluster;
 use crate::answer::Answer;
-use crate::history::{Acked, Reading, Stored, check};
+use crate::history::{Acked, Reading, check};
+use crate::reading;
 use crate::wait::{eventually, seconds};
 
 impl Cluster {
@@ -135,21 +136,9 @@ impl Cluster {
     #[track_caller]
     #[must_use]
     pub fn read_raw(&self, vertex: u16, topic: &str, partition: u16, replica: Option<u16>) -> Vec<u8> {
-        let own = replica.map(|replica| format!("&replica={}", self.label(replica))).unwrap_or_default();
-        let (mut all, mut from) = (Vec::new(), "earliest".to_owned());
-        loop {
-            let path = format!(
-                "/v1/topics/{topic}/messages?partition={partition}&from={from}&limit=10000&max_bytes=8388608{own}"
-            );
-            let request = self.request(Method::GET, vertex, &path).header("accept", "application/x-ndjson");
-            let answer = self.send(request).expect(200);
-            if answer.body.is_empty() {
-                return all;
-            }
-            all.extend_from_slice(&answer.body);
-            from =
-                answer.header("hcube-next").unwrap_or_else(|| panic!("no Hcube-Next: {answer}")).to_owned();
-        }
+        let label = replica.map(|replica| self.label(replica));
+        let read = reading::raw(&self.client, &self.endpoint(vertex), topic, partition, label.as_deref());
+        read.unwrap_or_else(|error| panic!("{error}"))
     }
 
     /// Everything in a topic as one peer gives it.
@@ -159,8 +148,8 @@ impl Cluster {
     #[track_caller]
     #[must_use]
     pub fn read(&self, vertex: u16, topic: &str, partitions: u16) -> Reading {
-        let read = |partition| (partition, parse(partition, &self.read_raw(vertex, topic, partition, None)));
-        (0..partitions).map(read).collect()
+        let read = reading::whole(&self.client, &self.endpoint(vertex), topic, partitions);
+        read.unwrap_or_else(|error| panic!("{error}"))
     }
 
     /// Reads a topic through some peers and checks each reading against what was acknowledged; then waits until all
@@ -172,33 +161,14 @@ impl Cluster {
     pub fn check(&self, topic: &str, partitions: u16, acked: &[Acked], through: &[u16]) -> Reading {
         let mut readings = BTreeMap::new();
         for &vertex in through {
-            let reading = self.complete(vertex, topic, partitions, acked);
+            let endpoint = self.endpoint(vertex);
+            let reading = reading::complete(&self.client, &endpoint, topic, partitions, acked);
+            let reading = reading.unwrap_or_else(|error| panic!("{error}"));
             check(&format!("{topic} through {}", self.label(vertex)), acked, &reading);
             readings.insert(vertex, reading);
         }
         self.replicas_become_equal(topic, partitions);
         readings.into_values().next_back().unwrap_or_else(|| panic!("somebody is asked"))
-    }
-
-    /// A reading that reaches what was acknowledged: any replica may answer, and one may be a moment behind.
-    #[track_caller]
-    fn complete(&self, vertex: u16, topic: &str, partitions: u16, acked: &[Acked]) -> Reading {
-        let mut ends: BTreeMap<u16, u64> = (0..partitions).map(|partition| (partition, 0)).collect();
-        for Acked { partition, offset, .. } in acked {
-            let end = ends.entry(*partition).or_default();
-            *end = (*end).max(offset + 1);
-        }
-        let reached =
-            |reading: &Reading| ends.iter().all(|(partition, end)| reading[partition].len() as u64 >= *end);
-        let mut last = self.read(vertex, topic, partitions);
-        for _ in 0..50 {
-            if reached(&last) {
-                break;
-            }
-            std::thread::sleep(std::time::Duration::from_millis(100));
-            last = self.read(vertex, topic, partitions);
-        }
-        last
     }
 
     /// Waits until every replica's own copy of every partition is the same, byte for byte.
@@ -223,21 +193,4 @@ impl Cluster {
             );
         }
     }
-}
-
-/// Messages of one partition in NDJSON.
-#[track_caller]
-fn parse(partition: u16, ndjson: &[u8]) -> Vec<Stored> {
-    let text = String::from_utf8_lossy(ndjson);
-    let message = |line: &str| {
-        let json: Value = serde_json::from_str(line).unwrap_or_else(|error| panic!("{line}: {error}"));
-        assert_eq!(json["partition"], partition, "{line}");
-        let text = |name: &str| json[name].as_str().map(str::to_owned);
-        Stored {
-            offset: json["offset"].as_u64().unwrap_or_else(|| panic!("no offset: {line}")),
-            value: text("value").unwrap_or_else(|| panic!("no value: {line}")),
-            key: text("key"),
-        }
-    };
-    text.lines().map(message).collect()
 }

@@ -1,0 +1,53 @@
+//! `kubectl scale` both ways while messages are published.
+
+use std::time::Instant;
+
+use hcube_tests::kubernetes::{Hypercube, Namespace, figures, spec};
+use hcube_tests::{load, seconds};
+
+#[test]
+fn scaling_up_and_down_loses_nothing() {
+    let namespace = Namespace::beside("hct-scale");
+    let demo = Hypercube::apply(&namespace, "demo", &spec(3), 5);
+    demo.create_topic("t", 4);
+    let ((), acked) = load::during(&demo.endpoints, "t", 4, 4, |progress| {
+        let mut before = 3;
+        for peers in [5, 4, 3] {
+            progress.advances(15, seconds(60));
+            let _ = progress.times();
+            let began = Instant::now();
+            demo.scale(peers);
+            let object = demo.until_settled();
+            let what = format!("{before} to {peers}");
+            figures::tell("scale", &format!("{what}, settled"), &figures::seconds(began.elapsed()));
+            let members = object["status"]["members"].as_array().map_or(0, Vec::len);
+            assert_eq!(members, usize::from(peers), "{object}");
+            progress.advances(15, seconds(60));
+            figures::gaps("scale", &format!("{what}, messages"), &progress.times());
+            before = peers;
+        }
+    });
+    let _ = demo.check("t", 4, &acked, &[0, 1, 2]);
+    // Volumes of peers that have left are used up and go.
+    for vertex in [3, 4] {
+        namespace.until_gone("pvc", &format!("data-demo-{vertex}"), seconds(60));
+    }
+    let _ = namespace.until_event("demo", "Draining", seconds(10));
+    let _ = namespace.until_event("demo", "Removed", seconds(10));
+}
+
+#[test]
+fn scaling_up_again_calls_a_drain_off() {
+    let namespace = Namespace::beside("hct-recall");
+    let demo = Hypercube::apply(&namespace, "demo", &spec(4), 4);
+    demo.create_topic("t", 1);
+    let acked = demo.publish("t", "before", 20);
+    let node = demo.member(3)["nodeId"].clone();
+    demo.scale(3);
+    demo.scale(4);
+    let _ = demo.until_settled();
+    let after = demo.member(3)["nodeId"].clone();
+    // Either it stayed, or it had left already and another node joined in its place: an id is never used again.
+    assert!(after == node || after.as_u64() > node.as_u64(), "{node} became {after}");
+    let _ = demo.check("t", 1, &acked, &[0, 3]);
+}
