@@ -1,7 +1,7 @@
 //! `hcube local`: a hypercube of real processes on this machine.
 
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::bail;
 use hcube_core::ids::Vertex;
@@ -24,6 +24,9 @@ use home::{Change, Home};
 
 /// How often `--foreground` looks after its peers.
 const WATCH: Duration = Duration::from_millis(500);
+
+/// A refill that has not come on for so long waits for somebody.
+const STALLED: Duration = Duration::from_secs(10);
 
 /// One peer as `status` shows it.
 #[derive(Debug, Serialize)]
@@ -186,10 +189,25 @@ async fn refill(fleet: &Fleet, vertices: &[Vertex], output: &Output) {
         ));
     }
     let mut progress = Progress::new(output);
+    let mut moved = (0, Instant::now());
     loop {
         match fleet.unsettled(vertices).await {
             Ok(0) => break,
-            Ok(left) => progress.wait("every slot to have its replicas again", left),
+            Ok(left) => {
+                if left != moved.0 {
+                    moved = (left, Instant::now());
+                }
+                // Some slots may have lost their majority with the peers that are down; those come by another command.
+                let down = fleet.down_labels();
+                if moved.1.elapsed() >= STALLED && !down.is_empty() {
+                    progress.end();
+                    return output.talk(format_args!(
+                        "{left} slots wait for peer {}, which `hcube local start` starts",
+                        down.join(" and ")
+                    ));
+                }
+                progress.wait("every slot to have its replicas again", left);
+            }
             Err(error) => progress.wait(&format!("an answer: {error:#}"), 1),
         }
         tokio::time::sleep(PACE).await;

@@ -25,7 +25,6 @@ fn recover(cluster: &Cluster, body: &Value) -> Answer {
 }
 
 #[test]
-#[ignore = "`hcube local start` of the first lost peer waits for slots that only the second one's return, or a recovery, can mend"]
 fn slots_that_lost_their_majority_go_on_when_somebody_decides_so() {
     let cluster = Cluster::up(5);
     cluster.create_topic("t", PARTITIONS);

@@ -181,6 +181,12 @@ impl Fleet {
         Admin::new(&self.home.token_file())?.any(others.map(|vertex| self.ports(vertex).admin))
     }
 
+    /// The labels of the peers that do not run.
+    pub fn down_labels(&self) -> Vec<String> {
+        let down = self.cube().vertices().filter(|vertex| self.running(*vertex).is_none());
+        down.map(|vertex| self.label(vertex)).collect()
+    }
+
     /// The process of a vertex that runs.
     pub fn running(&self, vertex: Vertex) -> Option<&Process> {
         self.state.peers.get(usize::from(vertex.0))?.as_ref().filter(|process| process.is_running())

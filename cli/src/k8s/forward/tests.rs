@@ -21,7 +21,8 @@ fn server(pods: Vec<Pod>, refusal: StatusCode) -> (kube::Client, Arc<Lock<Vec<St
             let _ = body.collect().await.unwrap();
             told.lock().unwrap().push(parts.uri.path().to_owned());
             let (status, answer) = if parts.uri.path().ends_with("/portforward") {
-                (refusal, json!({}))
+                let why = json!({"status": "Failure", "message": "so it is", "code": refusal.as_u16()});
+                (refusal, why)
             } else if parts.uri.path().ends_with("/secrets/demo-secrets") {
                 let token = k8s_openapi::ByteString(b"new\nold\n".to_vec());
                 (StatusCode::OK, json!({"metadata": {"name": "demo-secrets"}, "data": {TOKEN: token}}))
