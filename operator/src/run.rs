@@ -1,6 +1,7 @@
 //! The operator as a process: one replica acts, the others wait for its Lease.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use futures_util::StreamExt;
@@ -28,6 +29,8 @@ use crate::{reconcile, topics};
 const LEASE_SECONDS: DurationSeconds = 15;
 /// Seconds before its end at which it is renewed.
 const LEASE_GRACE_SECONDS: DurationSeconds = 10;
+/// How long the process waits at its end for what blocks a thread.
+const END_PATIENCE: Duration = Duration::from_secs(1);
 /// Hypercubes that are looked at at the same time.
 const CONCURRENCY: u16 = 16;
 
@@ -41,7 +44,10 @@ pub fn main_with(args: Args) -> anyhow::Result<()> {
     // A second call finds the first one's logs, which go on.
     let _already = if args.log_json { logs.json().try_init() } else { logs.try_init() };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    runtime.block_on(run(args))
+    let ended = runtime.block_on(run(args));
+    // A name that is still being looked up would otherwise hold up the end of the process until the resolver gives up.
+    runtime.shutdown_timeout(END_PATIENCE);
+    ended
 }
 
 async fn run(args: Args) -> anyhow::Result<()> {
