@@ -7,8 +7,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-/// How long the other side may take to take a connection.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// How long the other side may take to take a connection. It is a bridge away; a pod that is gone never does, and what
+/// is lost waiting for it would be taken for the hypercube's slowness.
+const PATIENCE: Duration = Duration::from_millis(250);
 /// How often it is looked whether the port is still wanted.
 const LOOK: Duration = Duration::from_millis(20);
 

@@ -1,5 +1,6 @@
 //! A Hypercube of a story, with ports at which the test reaches its peers.
 
+use std::cell::RefCell;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -28,7 +29,7 @@ pub struct Hypercube<'n> {
     /// Where its peers are reached, by vertex; also those that are not there yet.
     pub endpoints: Vec<String>,
     client: Client,
-    _forwards: Vec<Forward>,
+    forwards: RefCell<Vec<Forward>>,
 }
 
 impl<'n> Hypercube<'n> {
@@ -39,19 +40,18 @@ impl<'n> Hypercube<'n> {
     #[track_caller]
     #[must_use]
     pub fn reach(namespace: &'n Namespace, name: &str, peers: u16) -> Self {
-        let services: Vec<Value> = (0..peers).map(|vertex| service(name, vertex)).collect();
-        namespace.apply(&services);
-        let address = machine();
-        let forward = |vertex: u16| {
-            let service = namespace.get("service", &format!("reach-{name}-{vertex}"));
-            let port = service.as_ref().and_then(|service| service["spec"]["ports"][0]["nodePort"].as_u64());
-            let port = port.unwrap_or_else(|| panic!("no port: {service:?}"));
-            let at = format!("{address}:{port}").parse();
-            Forward::to(at.unwrap_or_else(|error| panic!("{address}: {error}")))
-        };
-        let forwards: Vec<Forward> = (0..peers).map(forward).collect();
+        let name_of = |vertex: u16| format!("reach-{name}-{vertex}");
+        let service = |vertex: u16| service(&name_of(vertex), &format!("{name}-{vertex}"), 8000);
+        namespace.apply(&(0..peers).map(service).collect::<Vec<_>>());
+        let forwards: Vec<Forward> = (0..peers).map(|vertex| forward(namespace, &name_of(vertex))).collect();
         let endpoints = forwards.iter().map(|forward| format!("http://127.0.0.1:{}", forward.port)).collect();
-        Self { namespace, name: name.to_owned(), endpoints, client: answer::client(), _forwards: forwards }
+        Self {
+            namespace,
+            name: name.to_owned(),
+            endpoints,
+            client: answer::client(),
+            forwards: forwards.into(),
+        }
     }
 
     /// Applies one and waits until it has settled.
@@ -65,6 +65,21 @@ impl<'n> Hypercube<'n> {
         namespace.apply(&[resource(name, spec)]);
         let _ = hypercube.until_settled();
         hypercube
+    }
+
+    /// A port of this machine that leads to the port for other peers of one of them.
+    ///
+    /// # Panics
+    /// When it cannot be had.
+    #[track_caller]
+    #[must_use]
+    pub fn peer_port(&self, vertex: u16) -> u16 {
+        let name = format!("reach-{}-{vertex}-peer", self.name);
+        self.namespace.apply(&[service(&name, &self.pod(vertex), 8100)]);
+        let forward = forward(self.namespace, &name);
+        let port = forward.port;
+        self.forwards.borrow_mut().push(forward);
+        port
     }
 
     /// The resource as it is.
@@ -302,6 +317,15 @@ impl<'n> Hypercube<'n> {
     }
 }
 
+/// Leads to a port that a Service of the namespace has at each machine.
+#[track_caller]
+fn forward(namespace: &Namespace, service: &str) -> Forward {
+    let found = namespace.get("service", service);
+    let port = found.as_ref().and_then(|found| found["spec"]["ports"][0]["nodePort"].as_u64());
+    let address = format!("{}:{}", machine(), port.unwrap_or_else(|| panic!("no port: {found:?}")));
+    Forward::to(address.parse().unwrap_or_else(|error| panic!("{address}: {error}")))
+}
+
 /// The address of a machine of the cluster that pods run on.
 #[track_caller]
 fn machine() -> String {
@@ -312,17 +336,17 @@ fn machine() -> String {
     address.unwrap_or_else(|| panic!("no machine has an address: {list:?}")).to_owned()
 }
 
-/// A port at every machine for the client port of one peer, ready or not.
-fn service(name: &str, vertex: u16) -> Value {
+/// A port at every machine for a port of one pod, ready or not.
+fn service(name: &str, pod: &str, port: u16) -> Value {
     json!({
         "apiVersion": "v1",
         "kind": "Service",
-        "metadata": { "name": format!("reach-{name}-{vertex}") },
+        "metadata": { "name": name },
         "spec": {
             "type": "NodePort",
             "publishNotReadyAddresses": true,
-            "selector": { "statefulset.kubernetes.io/pod-name": format!("{name}-{vertex}") },
-            "ports": [{ "name": "client", "port": 8000, "targetPort": "client" }],
+            "selector": { "statefulset.kubernetes.io/pod-name": pod },
+            "ports": [{ "name": "reach", "port": port, "targetPort": port }],
         },
     })
 }

@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use hcube_tests::kubernetes::{Hypercube, Namespace, figures, operator, resource, spec};
+use hcube_tests::program;
 
 /// Applies by `apply`, and tells how long it took until a message was acknowledged.
 fn first_publish(hypercube: &Hypercube<'_>, apply: impl FnOnce()) {
@@ -32,6 +33,14 @@ fn the_sample_becomes_ready_and_carries_messages() {
     assert_eq!(demo.hcube(&["pull", "greetings"]).ok(), "hello\nworld\n");
     let followed = demo.hcube(&["subscribe", "greetings", "--from", "earliest", "--limit", "2"]).ok();
     assert_eq!(followed, "hello\nworld\n");
+
+    // From a laptop: the program finds its own way to the pods.
+    let place = ["--namespace", &namespace.name, "--hypercube", "demo"];
+    let hcube = |words: &[&str]| program::run(program::command(&[&place[..], words].concat())).ok();
+    let _ = hcube(&["publish", "greetings", "from afar"]);
+    assert_eq!(hcube(&["pull", "greetings"]), "hello\nworld\nfrom afar\n");
+    let status = hcube(&["k8s", "status"]);
+    assert!(status.contains("demo-2"), "{status}");
 
     let shown = namespace.kubectl(&["get", "hc"]).ok();
     for column in ["READY", "NODES", "DIMENSION", "UNDER-REPLICATED", "AGE"] {

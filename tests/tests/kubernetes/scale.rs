@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use hcube_tests::kubernetes::{Hypercube, Namespace, figures, spec};
-use hcube_tests::{load, seconds};
+use hcube_tests::{Answer, answer, load, seconds};
 
 #[test]
 fn scaling_up_and_down_loses_nothing() {
@@ -50,4 +50,27 @@ fn scaling_up_again_calls_a_drain_off() {
     // Either it stayed, or it had left already and another node joined in its place: an id is never used again.
     assert!(after == node || after.as_u64() > node.as_u64(), "{node} became {after}");
     let _ = demo.check("t", 1, &acked, &[0, 3]);
+}
+
+#[test]
+#[ignore = "200 MB take the machine for themselves"]
+fn two_hundred_megabytes_move_while_it_grows() {
+    let namespace = Namespace::alone("hct-bulk");
+    let demo = Hypercube::apply(&namespace, "demo", &spec(3), 5);
+    demo.create_topic("t", 16);
+    let client = answer::client();
+    let value = "x".repeat(500_000);
+    for number in 0..400_usize {
+        let endpoint = &demo.endpoints[number % 3];
+        let send = || {
+            let request = client.post(format!("{endpoint}/v1/topics/t/messages"));
+            let request = request.header("content-type", "text/plain").header("hcube-partition", number % 16);
+            Answer::of(&client, request.body(value.clone())).ok().filter(|answer| answer.status == 200)
+        };
+        let _ = hcube_tests::eventually("a large message", seconds(60), send);
+    }
+    let began = Instant::now();
+    demo.scale(5);
+    let _ = demo.until_settled();
+    figures::tell("scale", "3 to 5 with 200 MB, settled", &figures::seconds(began.elapsed()));
 }
