@@ -55,7 +55,7 @@ fn path_header() -> Vec<(&'static str, &'static str)> {
 }
 
 /// What any endpoint may answer that has to ask another peer.
-const REACH: [Code; 3] = [Code::NoLeader, Code::NotReady, Code::Timeout];
+const REACH: [Code; 4] = [Code::NoLeader, Code::MajorityLost, Code::NotReady, Code::Timeout];
 /// What any endpoint may answer that reads a JSON body.
 const BODY: [Code; 4] =
     [Code::InvalidJson, Code::InvalidArgument, Code::UnsupportedMediaType, Code::BatchTooLarge];
