@@ -11,8 +11,6 @@ use hcube_core::ids::ClusterId;
 
 use crate::k8s::Forward;
 
-/// What a peer of another hypercube says.
-const WRONG_CLUSTER: &str = "wrong-cluster";
 /// How long one port may take, before the next is asked.
 const PATIENCE: Duration = Duration::from_secs(4);
 
@@ -52,7 +50,7 @@ impl Admins {
             let answer = tokio::time::timeout(PATIENCE, question(admin)).await;
             let error = match answer {
                 Ok(Ok(answer)) => return Ok(answer),
-                Ok(Err(error)) if !error.is_retriable() && !refused_as(&error, WRONG_CLUSTER) => {
+                Ok(Err(error)) if !error.is_retriable() && error.code() != Some(Code::WrongCluster) => {
                     return Err(error);
                 }
                 Ok(Err(error)) => error,
@@ -83,11 +81,6 @@ pub async fn members(admin: &Admin, cluster: ClusterId) -> Result<Members, Error
     Err(Problem::new(Code::WrongCluster, detail).into())
 }
 
-/// Whether a refusal has this code.
-pub fn refused_as(error: &Error, code: &str) -> bool {
-    error.code().is_some_and(|told| told.as_str() == code)
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
@@ -116,7 +109,7 @@ mod tests {
                 Err(Problem::new(Code::NotEmpty, "drain first").into())
             })
             .await;
-        assert!(refused_as(&refused.unwrap_err(), "not-empty"));
+        assert_eq!(refused.unwrap_err().code(), Some(Code::NotEmpty));
         assert_eq!(asked.load(Ordering::Relaxed), 1);
     }
 

@@ -27,7 +27,8 @@ pub use forward::Forward;
 
 /// The way to the peers of the Hypercube that is meant.
 pub async fn reach(args: &KubeArgs) -> anyhow::Result<Reach> {
-    let (_, names, reach) = found(args).await?;
+    let access = Access::open(args).await?;
+    let (_, names, reach) = found(&access, args).await?;
     let forward = reach.forward.as_ref().expect("it goes through Kubernetes");
     forward.is_there(&names.name).await?;
     Ok(reach)
@@ -35,16 +36,15 @@ pub async fn reach(args: &KubeArgs) -> anyhow::Result<Reach> {
 
 /// Carries out `hcube k8s ...`.
 pub async fn run(command: K8sCommand, args: &KubeArgs, output: &Output) -> anyhow::Result<()> {
+    let access = Access::open(args).await?;
     match command {
         K8sCommand::Status => {
-            let access = Access::open(args).await?;
             let hypercube = choose::find(&access, args.hypercube.as_deref()).await?;
             let pods = pods(&access, &names(&hypercube, &access)).await?;
             status::show(&hypercube, &pods, output)
         }
         K8sCommand::Plan { replicas } => {
-            let (hypercube, names, reach) = found(args).await?;
-            let access = Access::open(args).await?;
+            let (hypercube, names, reach) = found(&access, args).await?;
             let claims: Api<PersistentVolumeClaim> =
                 Api::namespaced(access.client.clone(), &access.namespace);
             let claims = claims
@@ -59,10 +59,9 @@ pub async fn run(command: K8sCommand, args: &KubeArgs, output: &Output) -> anyho
 }
 
 /// The Hypercube that is meant, and the way there.
-async fn found(args: &KubeArgs) -> anyhow::Result<(Hypercube, Names, Reach)> {
-    let access = Access::open(args).await?;
-    let hypercube = choose::find(&access, args.hypercube.as_deref()).await?;
-    let names = names(&hypercube, &access);
+async fn found(access: &Access, args: &KubeArgs) -> anyhow::Result<(Hypercube, Names, Reach)> {
+    let hypercube = choose::find(access, args.hypercube.as_deref()).await?;
+    let names = names(&hypercube, access);
     let forward = Forward::open(access.client.clone(), names.clone()).await?;
     let endpoints = vec![forward.endpoint()];
     Ok((hypercube, names, Reach { endpoints, forward: Some(Arc::new(forward)) }))

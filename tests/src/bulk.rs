@@ -5,11 +5,36 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use reqwest::blocking::{Client, RequestBuilder};
+use serde_json::json;
 
 use crate::answer::{self, Answer};
 
 /// Clients at once; more than a peer needs to fill its batches.
 const CLIENTS: u64 = 16;
+/// Bytes of a message of [`batch`].
+const MESSAGE_BYTES: usize = 1000;
+/// Messages of a [`batch`]: near 3 MiB, below the 4 MiB of a publish.
+const BATCH_MESSAGES: usize = 3000;
+/// Bytes of all messages of a [`batch`].
+pub const BATCH_BYTES: u64 = (MESSAGE_BYTES * BATCH_MESSAGES) as u64;
+/// Before a busy peer is asked again.
+pub const BUSY_PAUSE: Duration = Duration::from_millis(50);
+
+/// A publish of many messages, one a line. Every message is another one, so that nothing on the way can make little of
+/// much.
+#[must_use]
+pub fn batch(number: u64) -> Vec<u8> {
+    let mut body = Vec::with_capacity(BATCH_MESSAGES * (MESSAGE_BYTES + 20));
+    for message in 0..BATCH_MESSAGES {
+        let head = format!("{number}-{message}-");
+        let rest: String = (head.len()..MESSAGE_BYTES)
+            .map(|at| char::from(b'a' + ((at * 7 + message) % 26) as u8))
+            .collect();
+        body.extend_from_slice(json!({ "value": head + &rest }).to_string().as_bytes());
+        body.push(b'\n');
+    }
+    body
+}
 
 /// A line on stderr.
 pub fn say(text: &str) {

@@ -159,9 +159,7 @@ impl Cluster {
     /// A command of `hcube` that knows all peers.
     #[must_use]
     pub fn command(&self, arguments: &[&str]) -> std::process::Command {
-        let mut command = program::command(arguments);
-        command.env("HCUBE_ENDPOINT", self.endpoints().join(","));
-        command
+        program::with_peers(&self.endpoints(), arguments)
     }
 
     /// Runs `hcube ...` with all peers known to it.

@@ -37,6 +37,14 @@ pub fn command<S: AsRef<OsStr>>(arguments: &[S]) -> Command {
     command
 }
 
+/// A command of the program that knows these peers.
+#[must_use]
+pub fn with_peers(endpoints: &[String], arguments: &[&str]) -> Command {
+    let mut command = command(arguments);
+    command.env("HCUBE_ENDPOINT", endpoints.join(","));
+    command
+}
+
 /// What a program did.
 #[derive(Debug, Clone)]
 pub struct Ran {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
+use hcube_client::innermost;
 use kube::config::{Config, KubeConfigOptions, Kubeconfig, KubeconfigError};
 use kube::core::Status;
 
@@ -83,14 +84,6 @@ fn refusal(status: &Status, act: &str, namespace: &str) -> anyhow::Error {
         403 => anyhow!("forbidden: you may not {act} in namespace {namespace} ({told})"),
         code => anyhow!("Kubernetes refuses to {act} in namespace {namespace}: {told} ({code})"),
     }
-}
-
-fn innermost(error: &dyn std::error::Error) -> String {
-    let mut innermost = error;
-    while let Some(cause) = innermost.source() {
-        innermost = cause;
-    }
-    innermost.to_string()
 }
 
 #[cfg(test)]

@@ -117,7 +117,7 @@ impl Error {
     /// What a failed exchange with `endpoint` means.
     pub(crate) fn from_transport(endpoint: &str, error: &reqwest::Error) -> Self {
         let endpoint = endpoint.to_owned();
-        let reason = causes(error);
+        let reason = innermost(error);
         if error.is_builder() {
             Self::Invalid(reason)
         } else if error.is_connect() {
@@ -137,7 +137,8 @@ impl From<Problem> for Error {
 }
 
 /// The innermost cause, which says what happened; what wraps it only says where.
-fn causes(error: &dyn std::error::Error) -> String {
+#[must_use]
+pub fn innermost(error: &dyn std::error::Error) -> String {
     let mut innermost = error;
     while let Some(cause) = innermost.source() {
         innermost = cause;

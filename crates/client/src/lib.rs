@@ -40,7 +40,7 @@ pub use admin::{Added, Admin};
 pub use builder::ClientBuilder;
 pub use client::{Client, Created, Published, Pulled};
 pub use consumer::{Consumer, ConsumerBuilder, Transport};
-pub use error::Error;
+pub use error::{Error, innermost};
 /// The HTTP contract: bodies, queries, cursors, problems.
 pub use hcube_api as api;
 pub use hcube_api::messages::Message;

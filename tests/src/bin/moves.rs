@@ -4,11 +4,10 @@
 
 use std::io::Write as _;
 use std::process::ExitCode;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use hcube_tests::bulk::{in_parallel, insist, say};
+use hcube_tests::bulk::{BATCH_BYTES, BUSY_PAUSE, batch, in_parallel, insist, say};
 use hcube_tests::{Cluster, Shape, answer};
 use serde_json::{Value, json};
 
@@ -18,8 +17,6 @@ const PARTITIONS: u16 = 32;
 const PUBLISHERS: u32 = 32;
 /// Bytes of a message of the measured load.
 const MESSAGE_BYTES: usize = 256;
-/// Messages of 1,000 bytes in one publish of the data that lies there already.
-const FILL_MESSAGES: usize = 3000;
 /// How long peak, quiet run and idle peers are looked at.
 const LOOK: Duration = Duration::from_secs(20);
 /// Leaders that are stopped, and that are killed.
@@ -29,46 +26,38 @@ const PAUSE: Duration = Duration::from_millis(5);
 /// Ticks of processor time a second (USER_HZ, proc(5)).
 const TICKS: f64 = 100.0;
 
-/// One acknowledged publish.
-#[derive(Clone, Copy)]
-struct Publish {
-    began: Instant,
-    took: Duration,
-}
-
-/// A load that goes on until it is dropped by the scope it was started in.
+/// A load that goes on for as long as something else does.
 struct Load<'a> {
-    cluster: &'a [String],
+    endpoints: &'a [String],
     partitions: u16,
     /// Time between two publishes of one publisher; none to go as fast as it can.
     period: Option<Duration>,
     over: AtomicBool,
-    done: Mutex<Vec<Publish>>,
 }
 
 impl<'a> Load<'a> {
-    fn new(cluster: &'a [String], partitions: u16, period: Option<Duration>) -> Self {
-        Self { cluster, partitions, period, over: AtomicBool::new(false), done: Mutex::new(Vec::new()) }
+    fn new(endpoints: &'a [String], partitions: u16, period: Option<Duration>) -> Self {
+        Self { endpoints, partitions, period, over: AtomicBool::new(false) }
     }
 
-    /// Publishes while `act` goes on; every publish in order of its beginning.
-    fn during(self, publishers: u32, act: impl FnOnce()) -> Vec<Publish> {
+    /// Publishes while `act` goes on.
+    fn during(self, publishers: u32, act: impl FnOnce()) -> Vec<Duration> {
         std::thread::scope(|scope| {
-            for publisher in 0..publishers {
-                let load = &self;
-                scope.spawn(move || load.publish(publisher));
-            }
+            let load = &self;
+            let publish = |publisher| scope.spawn(move || load.publish(publisher));
+            let at_work: Vec<_> = (0..publishers).map(publish).collect();
             act();
             self.over.store(true, Ordering::Relaxed);
-        });
-        let mut done = self.done.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
-        done.sort_by_key(|publish| publish.began);
-        done
+            at_work
+                .into_iter()
+                .flat_map(|worker| worker.join().expect("a publisher is never refused"))
+                .collect()
+        })
     }
 
-    fn publish(&self, publisher: u32) {
+    fn publish(&self, publisher: u32) -> Vec<Duration> {
         let client = answer::client();
-        let endpoint = &self.cluster[publisher as usize % self.cluster.len()];
+        let endpoint = &self.endpoints[publisher as usize % self.endpoints.len()];
         let partition = publisher % u32::from(self.partitions);
         let url = format!("{endpoint}/v1/topics/{TOPIC}/messages?partition={partition}");
         let body = vec![b'x'; MESSAGE_BYTES];
@@ -83,44 +72,35 @@ impl<'a> Load<'a> {
             insist(&client, PAUSE, || {
                 client.post(&url).header("content-type", "application/octet-stream").body(body.clone())
             });
-            done.push(Publish { began, took: began.elapsed() });
+            done.push(began.elapsed());
         }
-        self.done.lock().unwrap_or_else(std::sync::PoisonError::into_inner).extend(done);
+        done
     }
 }
 
 /// The latency below which a share of the publishes stayed, in milliseconds.
-fn quantile(publishes: &[Publish], share: f64) -> f64 {
-    let mut took: Vec<_> = publishes.iter().map(|publish| publish.took).collect();
+fn quantile(publishes: &[Duration], share: f64) -> f64 {
+    let mut took = publishes.to_vec();
     took.sort_unstable();
     let at = ((took.len() as f64 * share) as usize).min(took.len().saturating_sub(1));
     took.get(at).map_or(0.0, |took| took.as_secs_f64() * 1000.0)
 }
 
-fn latencies(publishes: &[Publish]) -> Value {
-    let longest = publishes.iter().map(|publish| publish.took).max().unwrap_or_default();
+fn latencies(publishes: &[Duration]) -> Value {
     json!({
         "publishes": publishes.len(),
         "p50_ms": quantile(publishes, 0.5),
         "p99_ms": quantile(publishes, 0.99),
-        "longest_ms": longest.as_secs_f64() * 1000.0,
+        "longest_ms": quantile(publishes, 1.0),
     })
 }
 
 fn fill(endpoints: &[String], bytes: u64) {
-    let batch = (FILL_MESSAGES * 1000) as u64;
-    in_parallel("batches", bytes.div_ceil(batch), |client, number| {
-        let mut body = Vec::with_capacity(FILL_MESSAGES * 1020);
-        for message in 0..FILL_MESSAGES {
-            let head = format!("{number}-{message}-");
-            let rest: String =
-                (head.len()..1000).map(|at| char::from(b'a' + ((at * 7 + message) % 26) as u8)).collect();
-            body.extend_from_slice(json!({ "value": head + &rest }).to_string().as_bytes());
-            body.push(b'\n');
-        }
+    in_parallel("batches", bytes.div_ceil(BATCH_BYTES), |client, number| {
+        let body = batch(number);
         let partition = number % u64::from(PARTITIONS);
         let url = format!("{}/v1/topics/{TOPIC}/messages?partition={partition}", endpoints[0]);
-        insist(client, Duration::from_millis(50), || {
+        insist(client, BUSY_PAUSE, || {
             client.post(&url).header("content-type", "application/x-ndjson").body(body.clone())
         });
     });
@@ -161,8 +141,7 @@ fn leaders_end(cluster: &Cluster, endpoints: &[String], kill: bool) -> Vec<f64> 
             }
             std::thread::sleep(Duration::from_secs(4));
         });
-        let longest = publishes.iter().map(|publish| publish.took).max().unwrap_or_default();
-        gaps.push(longest.as_secs_f64() * 1000.0);
+        gaps.push(quantile(&publishes, 1.0));
         cluster.start(leader);
         std::thread::sleep(Duration::from_secs(3));
     }

@@ -5,17 +5,10 @@ use std::io::Write as _;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use hcube_tests::bulk::{in_parallel, insist, say};
+use hcube_tests::bulk::{BATCH_BYTES, BUSY_PAUSE, batch, in_parallel, insist, say};
 use hcube_tests::{Cluster, Shape};
 use reqwest::Method;
 use serde_json::{Value, json};
-
-/// Before a busy peer is asked again.
-const BUSY_PAUSE: Duration = Duration::from_millis(50);
-/// Bytes of a message.
-const MESSAGE_BYTES: usize = 1000;
-/// Messages of a publish: near 3 MiB, below the 4 MiB of a batch.
-const BATCH_MESSAGES: usize = 3000;
 
 /// Segments of a log that holds nothing but its newest records.
 const SETTLED_SEGMENTS: u64 = 8;
@@ -25,19 +18,8 @@ fn fill(cluster: &Cluster, bytes: u64, topics: u64) {
     in_parallel("topics", topics, |client, number| {
         insist(client, BUSY_PAUSE, || client.put(format!("{endpoint}/v1/topics/topic-{number:05}")));
     });
-    // Every message is another one, so that nothing on the way can make little of much.
-    let batch_bytes = (MESSAGE_BYTES * BATCH_MESSAGES) as u64;
-    in_parallel("batches", bytes.div_ceil(batch_bytes), |client, number| {
-        let mut body = Vec::with_capacity(BATCH_MESSAGES * (MESSAGE_BYTES + 20));
-        for message in 0..BATCH_MESSAGES {
-            let head = format!("{number}-{message}-");
-            let rest: String = (head.len()..MESSAGE_BYTES)
-                .map(|at| char::from(b'a' + ((at * 7 + message) % 26) as u8))
-                .collect();
-            let line = json!({ "value": head + &rest }).to_string();
-            body.extend_from_slice(line.as_bytes());
-            body.push(b'\n');
-        }
+    in_parallel("batches", bytes.div_ceil(BATCH_BYTES), |client, number| {
+        let body = batch(number);
         let url = format!("{endpoint}/v1/topics/topic-{:05}/messages", number % topics);
         insist(client, BUSY_PAUSE, || {
             client.post(&url).header("content-type", "application/x-ndjson").body(body.clone())

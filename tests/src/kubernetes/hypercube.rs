@@ -304,9 +304,7 @@ impl<'n> Hypercube<'n> {
     /// A command of the program `hcube` that knows all peers.
     #[must_use]
     pub fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = program::command(arguments);
-        command.env("HCUBE_ENDPOINT", self.endpoints.join(","));
-        command
+        program::with_peers(&self.endpoints, arguments)
     }
 
     /// Runs the program `hcube`, which knows all peers.

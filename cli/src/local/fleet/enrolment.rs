@@ -3,12 +3,13 @@
 use std::time::{Duration, Instant};
 
 use anyhow::bail;
+use hcube_api::Code;
 use hcube_api::admin::{AddMember, Identity, Members};
 use hcube_client::Error;
 use hcube_core::ids::{Incarnation, NodeId, Vertex};
 
 use super::Fleet;
-use crate::admin::{members, refused_as};
+use crate::admin::members;
 use crate::local::admin::Admin;
 use crate::local::home::Change;
 
@@ -58,7 +59,7 @@ pub enum Refusal {
 impl From<Error> for Refusal {
     fn from(error: Error) -> Self {
         // Whom it replaces is taken for alive until the links to it have been down for a moment.
-        if error.is_retriable() || refused_as(&error, "still-alive") {
+        if error.is_retriable() || error.code() == Some(Code::StillAlive) {
             Self::NotNow(error.into())
         } else {
             Self::Final(error.into())

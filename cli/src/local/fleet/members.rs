@@ -2,6 +2,7 @@
 //! is done, and every step looks at what is there; so after a crash at any point the next step goes on.
 
 use anyhow::{Context as _, bail};
+use hcube_api::Code;
 use hcube_api::admin::{MemberStatus, Members};
 use hcube_api::cluster::{Cluster, MemberState, Rebalance};
 use hcube_client::Client;
@@ -10,7 +11,7 @@ use rustix::process::Signal;
 
 use super::enrolment::{Enrolment, Refusal};
 use super::{Fleet, POLL};
-use crate::admin::{self, refused_as};
+use crate::admin;
 use crate::connect;
 use crate::local::admin::Admin;
 use crate::local::home::Change;
@@ -204,7 +205,7 @@ impl Fleet {
                     self.forget(vertex).await?;
                     return Ok(Stepped::Did(Step::Removed(label)));
                 }
-                Err(error) if error.is_retriable() || refused_as(&error, "not-empty") => {}
+                Err(error) if error.is_retriable() || error.code() == Some(Code::NotEmpty) => {}
                 Err(error) => {
                     return Err(anyhow::Error::new(error).context(format!("peer {label} cannot be removed")));
                 }
