@@ -347,11 +347,19 @@ async fn a_lost_peer_is_replaced_at_its_vertex() {
     // Its disk is lost, and its process with it.
     drop(cube.peers.swap_remove(2));
     let cube = &cube;
+    // It may have been the one that led the metadata, and have taken the change with it, or not: such a change is
+    // repeated, and answered 200 where it had been made.
+    let mut created = 201;
     let added = eventually("its links are down", async || {
-        Some(send(add(cube)).await).filter(|got| got.code() != "still-alive")
+        let got = send(add(cube)).await;
+        if got.code() == "timeout" {
+            created = 200;
+        }
+        Some(got).filter(|got| !["still-alive", "timeout"].contains(&got.code().as_str()))
     })
     .await;
-    assert_eq!((added.status, &added.json()["node_id"]), (201, &json!(5)), "{}", added.text());
+    assert!([201, created].contains(&added.status), "{}", added.text());
+    assert_eq!(added.json()["node_id"], 5, "{}", added.text());
     let listed = send(cube.admin(0, Method::GET, MEMBERS)).await.json();
     assert_eq!((&listed["lost"][0]["node_id"], &listed["lost"][0]["label"]), (&json!(3), &json!("10")));
     cube.ready(2).await;
