@@ -39,6 +39,9 @@ pub struct Config {
     pub retention_ticks: u64,
     /// Ticks after which a leader that is not the preferred one hands over, when that can take over.
     pub hand_over_ticks: u64,
+    /// Ticks after a link broke in which a leader behind it must be heard from, or another is elected. Longer than
+    /// between heartbeats.
+    pub doubt_ticks: usize,
     /// Bytes of a snapshot's file asked for at a time.
     pub file_part_bytes: u32,
     /// Bytes of batches in one answer to a pull, whatever it asks for.
@@ -61,6 +64,7 @@ impl Default for Config {
             calls_bytes_max: 256 << 20,
             retention_ticks: 100,
             hand_over_ticks: 30,
+            doubt_ticks: 3,
             file_part_bytes: 256 << 10,
             pull_bytes_max: 8 << 20,
             base_bytes_max: 15 << 20,

@@ -55,6 +55,8 @@ pub struct Peer {
     /// Who answered as leader last.
     hints: BTreeMap<GroupId, NodeId>,
     links: BTreeSet<NodeId>,
+    /// Nodes whose link broke lately, and at which tick.
+    broken_links: BTreeMap<NodeId, u64>,
     compacting: Compacting,
     staging: BTreeMap<GroupId, Staging>,
     /// Bytes of snapshots' files that may still be asked for in this tick.

@@ -1,5 +1,6 @@
 //! One replica's Raft state machine, and what it still waits for.
 
+mod doubt;
 mod force;
 mod membership;
 mod snapshots;

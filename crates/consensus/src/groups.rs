@@ -207,6 +207,15 @@ impl Groups {
         self.with(group, |group, _| group.read_index(token)).unwrap_or(Err(ProposeError::NoReplica))
     }
 
+    /// The link to a node broke: replicas that follow a leader there, and have not heard from it for `silent`
+    /// ticks, elect another before the election timeout is over.
+    pub fn doubt(&mut self, node: NodeId, silent: usize) {
+        let ids: Vec<_> = self.groups.keys().copied().collect();
+        for id in ids {
+            self.with(id, |group, _| group.doubt_leader(node, silent));
+        }
+    }
+
     /// Stands for election now.
     pub fn campaign(&mut self, group: GroupId) {
         self.with(group, |group, _| group.campaign());

@@ -213,6 +213,7 @@ impl Peer {
     /// Whatever was forwarded over a link that broke has an unknown end, or goes another way.
     pub(super) fn link_down(&mut self, node: NodeId) {
         self.links.remove(&node);
+        self.broken_links.insert(node, self.ticks);
         for origin in self.calls.reads_of(node) {
             self.abandon(origin);
         }

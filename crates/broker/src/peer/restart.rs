@@ -80,6 +80,7 @@ impl Peer {
             polls: BTreeMap::new(),
             hints: BTreeMap::new(),
             links: BTreeSet::new(),
+            broken_links: BTreeMap::new(),
             compacting,
             staging: BTreeMap::new(),
             staging_room_bytes: 0,

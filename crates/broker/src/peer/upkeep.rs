@@ -20,6 +20,7 @@ impl Peer {
     pub(super) fn tick(&mut self) {
         self.ticks += 1;
         self.groups.tick();
+        self.doubt_leaders();
         self.staging_room_bytes = self.config.staging_bytes_per_tick;
         self.wake_due();
         self.retry_parked(None);
@@ -35,6 +36,19 @@ impl Peer {
         }
         self.compact_next();
         self.retry_staging();
+    }
+
+    /// A process that is killed closes its links at once: who followed it there need not wait for time-outs. A leader
+    /// that lives, and whose link is soon made again, is heard before that.
+    fn doubt_leaders(&mut self) {
+        let silent = self.config.doubt_ticks;
+        let due = |at: &u64| at + silent as u64 <= self.ticks;
+        let nodes: Vec<_> =
+            self.broken_links.iter().filter(|(_, at)| due(at)).map(|(node, _)| *node).collect();
+        for node in nodes {
+            self.broken_links.remove(&node);
+            self.groups.doubt(node, silent);
+        }
     }
 
     /// Tries parked calls again: those of one group, or all.

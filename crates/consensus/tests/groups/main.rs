@@ -8,6 +8,7 @@ mod world;
 
 mod changes;
 mod crashes;
+mod doubt;
 mod force;
 mod random;
 mod replicas;

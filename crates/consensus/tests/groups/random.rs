@@ -1,5 +1,6 @@
 //! Whatever happens in whatever order: one log, one history of configurations.
 
+use hcube_core::ids::NodeId;
 use proptest::prelude::*;
 
 use super::world::{GROUP, World, ids};
@@ -22,6 +23,8 @@ enum Action {
     Restart(u64),
     Propose(u64),
     Campaign(u64),
+    /// A node loses its link to another.
+    Doubt(u64, u64),
     Reconcile(usize),
     /// Compacts a node's log up to so many entries before the end.
     Compact(u64, u64),
@@ -42,6 +45,7 @@ fn actions() -> impl Strategy<Value = Action> {
         5 => node().prop_map(Action::Restart),
         6 => node().prop_map(Action::Propose),
         2 => node().prop_map(Action::Campaign),
+        4 => (node(), node()).prop_map(|(node, of)| Action::Doubt(node, of)),
         16 => (0..WISHES.len()).prop_map(Action::Reconcile),
         2 => (node(), 0u64..4).prop_map(|(node, back)| Action::Compact(node, back)),
     ]
@@ -71,6 +75,7 @@ fn act(world: &mut World, action: Action) {
             // Refused where it does not lead.
             let _ = world.propose(node, b"entry");
         }
+        Action::Doubt(node, of) if world.is_up(node) => world.groups(node).doubt(NodeId(of), 0),
         Action::Campaign(node) if world.is_up(node) => world.groups(node).campaign(GROUP),
         Action::Reconcile(wish) => {
             world.reconcile(&ids(WISHES[wish]));
