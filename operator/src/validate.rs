@@ -1,7 +1,7 @@
 //! What the API server could not check, or an older definition let pass: a resource with a fault changes nothing.
 
 use hcube_core::limits;
-use hcube_crd::hypercube::{NamespacesFrom, Resources};
+use hcube_crd::hypercube::{NamespacesFrom, Resources, ServiceType, host};
 use hcube_crd::{Amount, HypercubeSpec};
 
 /// Bytes that a volume has at least.
@@ -47,7 +47,14 @@ pub fn faults(spec: &HypercubeSpec) -> Vec<String> {
         chosen == spec.allowed_namespaces.selector.is_some(),
         "allowedNamespaces.selector is given when from is Selector, and only then".into(),
     );
+    let port = spec.service.node_port;
+    check(
+        port.is_none() || spec.service.kind != ServiceType::ClusterIP,
+        "service.nodePort is given where service.type is NodePort or LoadBalancer".into(),
+    );
     faults.extend(amounts(&spec.resources));
+    let strange = spec.hosts.iter().filter(|text| host(text).is_none());
+    faults.extend(strange.map(|text| format!("hosts holds names and addresses without ports, not {text:?}")));
     faults
 }
 
@@ -98,6 +105,8 @@ mod tests {
             (json!({"resources": {"requests": {"cpu": "much"}}}), "requests.cpu is no amount"),
             (json!({"resources": {"requests": {"cpu": "1"}, "limits": {"cpu": "500m"}}}), "above its limit"),
             (json!({"allowedNamespaces": {"from": "Selector"}}), "selector"),
+            (json!({"hosts": ["good.example", "bad.example:80"]}), "without ports, not \"bad.example:80\""),
+            (json!({"service": {"nodePort": 30080}}), "service.nodePort"),
         ] {
             let faults = faults_of(spec.clone());
             assert!(faults.len() == 1 && faults[0].contains(words), "{spec}: {faults:?}");

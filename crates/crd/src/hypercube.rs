@@ -1,6 +1,7 @@
 //! The resource `Hypercube`: one cluster of peers.
 
 mod pods;
+mod service;
 mod status;
 mod storage;
 
@@ -10,6 +11,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use pods::{NetworkPolicy, PodTemplate, PullSecret, Resources, Scheduling, Spread};
+pub use service::{Service, ServiceType, host};
 pub use status::{
     HypercubeStatus, ManagedTopic, MemberState, MemberStatus, OrphanedTopic, Rotation, SlotsStatus,
 };
@@ -133,6 +135,15 @@ pub struct HypercubeSpec {
     /// What a peer may use of its volume and memory for its own purposes.
     #[serde(default)]
     pub limits: Limits,
+    /// The Service that clients use.
+    #[serde(default)]
+    pub service: Service,
+    /// Names and addresses, without ports, by which clients reach the peers from elsewhere: those of a load balancer,
+    /// an Ingress, or machines. Peers answer to them as they do to the Service's own name, and to no others. A change
+    /// restarts the peers, one after the other.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "service::hosts_schema")]
+    pub hosts: Vec<String>,
     /// Who may reach the peers over the network.
     #[serde(default)]
     pub network_policy: NetworkPolicy,

@@ -52,6 +52,8 @@ fn sensible_hypercubes_pass() {
         json!({"replicas": 1, "replicationFactor": 1}),
         json!({"storage": {"size": "20Gi", "whenScaled": "Delete"}}),
         json!({"allowedNamespaces": {"from": "Selector", "selector": {"matchLabels": {"a": "b"}}}}),
+        json!({"service": {"type": "ClusterIP"}, "hosts": ["hcube.example"]}),
+        json!({"service": {"type": "NodePort", "nodePort": 30080}}),
     ] {
         let after = hypercube(good);
         assert_eq!(judge::<Hypercube>(&after, None), [""; 0]);
@@ -66,6 +68,7 @@ fn hypercubes_that_cannot_work_are_refused_in_words() {
         (json!({"storage": {"size": "1Mi"}}), "at least 256Mi"),
         (json!({"allowedNamespaces": {"from": "Selector"}}), "selector is given when"),
         (json!({"allowedNamespaces": {"from": "All", "selector": {}}}), "selector is given when"),
+        (json!({"service": {"type": "ClusterIP", "nodePort": 30080}}), "service.nodePort is given where"),
     ] {
         let errors = judge::<Hypercube>(&hypercube(wrong.clone()), None);
         assert!(errors.iter().any(|error| error.contains(words)), "{wrong}: {errors:?}");

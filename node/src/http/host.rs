@@ -63,8 +63,12 @@ fn host(text: &str) -> Option<String> {
         None if text.parse::<IpAddr>().is_ok() => (text, "0"),
         None => text.split_once(':').unwrap_or((text, "0")),
     };
-    let plausible = !host.is_empty() && port.parse::<u16>().is_ok();
-    plausible.then(|| host.trim_end_matches('.').to_ascii_lowercase())
+    if host.is_empty() || port.parse::<u16>().is_err() {
+        return None;
+    }
+    // An address may be written in several ways.
+    let address = host.parse::<IpAddr>().map(|address| address.to_string());
+    Some(address.unwrap_or_else(|_| host.trim_end_matches('.').to_ascii_lowercase()))
 }
 
 fn shorten(host: &str) -> String {
@@ -98,6 +102,7 @@ mod tests {
             "peer.example.:81",
             "hcube-3.hcube:1",
             "[fd00::7]",
+            "[FD00:0::7]:80",
         ] {
             assert!(check(own), "{own}");
         }

@@ -27,14 +27,23 @@ pub(super) fn peer_service(inputs: Inputs<'_>) -> Value {
 
 /// Any ready peer, for clients.
 pub(super) fn client_service(inputs: Inputs<'_>) -> Value {
+    let wished = &inputs.spec.service;
+    let mut meta = metadata(inputs, inputs.names.client_service());
+    if !wished.annotations.is_empty() {
+        meta["annotations"] = json!(wished.annotations);
+    }
+    let mut client = port("client", CLIENT_PORT);
+    if let Some(node_port) = wished.node_port {
+        client["nodePort"] = node_port.into();
+    }
     json!({
         "apiVersion": "v1",
         "kind": "Service",
-        "metadata": metadata(inputs, inputs.names.client_service()),
+        "metadata": meta,
         "spec": {
-            "type": "ClusterIP",
+            "type": wished.kind.as_str(),
             "selector": inputs.names.selector(),
-            "ports": [port("client", CLIENT_PORT)],
+            "ports": [client],
         },
     })
 }

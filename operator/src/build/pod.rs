@@ -1,8 +1,8 @@
 //! The pod of a peer, as the Pod Security Standard *restricted* wants it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use hcube_crd::hypercube::Resources;
+use hcube_crd::hypercube::{Resources, host};
 use serde_json::{Value, json};
 
 use super::Inputs;
@@ -138,6 +138,14 @@ fn resources(wished: &Resources) -> Value {
     resources
 }
 
+/// The hosts that peers answer to. In whatever order and letters people write theirs, peers are not restarted for it.
+fn hosts(inputs: Inputs<'_>) -> String {
+    let mut hosts = inputs.names.client_hosts();
+    let further: BTreeSet<String> = inputs.spec.hosts.iter().filter_map(|text| host(text)).collect();
+    hosts.extend(further);
+    hosts.join(",")
+}
+
 /// What a peer is told; see `hcube_node::run`. What people add comes last, and never in place of it.
 fn environment(inputs: Inputs<'_>) -> Vec<Value> {
     let names = inputs.names;
@@ -158,7 +166,7 @@ fn environment(inputs: Inputs<'_>) -> Vec<Value> {
         ),
         ("HCUBE_SECRET_FILE", format!("/secrets/{}", secrets::PEER)),
         ("HCUBE_TOKEN_FILE", format!("/secrets/{}", secrets::TOKEN)),
-        ("HCUBE_HOSTS", names.client_hosts().join(",")),
+        ("HCUBE_HOSTS", hosts(inputs)),
         ("HCUBE_LOG_JSON", "true".into()),
     ];
     if let Some(bytes) = inputs.spec.limits.segment_bytes {

@@ -68,6 +68,8 @@ fn everything_that_can_be_said_is_built() {
             "env": [{"name": "RUST_LOG", "value": "debug"}, {"name": "HCUBE_DATA_DIR", "value": "/tmp"}],
         },
         "limits": {"segmentBytes": 16_777_216},
+        "service": {"type": "LoadBalancer", "annotations": {"balancer.example/class": "b"}, "nodePort": 30_080},
+        "hosts": ["Hcube.example", "192.0.2.7", "2001:DB8::7"],
         "networkPolicy": {"enabled": true, "clients": [{"podSelector": {"matchLabels": {"app": "shop"}}}]},
         "deletionPolicy": "Delete",
     }));
@@ -94,6 +96,20 @@ fn people_add_to_pods_and_never_take_over() {
     assert_eq!(named("HCUBE_ADMIN_LISTEN").len(), 1);
     assert_eq!(named("HCUBE_ADMIN_LISTEN")[0]["value"], "0.0.0.0:8200");
     assert_eq!(named("RUST_LOG")[0]["value"], "debug");
+}
+
+#[test]
+fn further_hosts_restart_peers_and_their_order_does_not() {
+    let template = |spec: Value| find(&build(spec), "StatefulSet")["spec"]["template"].clone();
+    let with = |hosts: &[&str]| template(json!({"hosts": hosts}));
+    assert_eq!(template(json!({})), with(&[]));
+    assert_ne!(with(&["a.example"]), with(&[]));
+    assert_eq!(with(&["a.example", "b.example"]), with(&["b.example", "A.example", "a.example"]));
+    assert_eq!(
+        template(json!({"service": {"type": "NodePort"}})),
+        with(&[]),
+        "the Service is not the peers'"
+    );
 }
 
 #[test]
