@@ -4,16 +4,21 @@
 //! kubectl, as a person would. Peers are reached at ports of a machine of the cluster, so that nothing in between dies
 //! with a pod.
 
+mod administration;
 pub mod figures;
 mod forward;
 mod hypercube;
 mod kubectl;
 mod namespace;
 pub mod operator;
+mod reader;
+mod under_load;
 
+pub use administration::Secrets;
 pub use hypercube::Hypercube;
 pub use kubectl::{file, json, kubectl};
 pub use namespace::Namespace;
+pub use reader::Reader;
 
 use serde_json::{Value, json};
 
@@ -43,6 +48,30 @@ pub fn resource(name: &str, spec: &Value) -> Value {
         "metadata": { "name": name },
         "spec": spec,
     })
+}
+
+/// The HypercubeTopic of a name for a Hypercube that is named like `{"name": "demo"}`, with changes to its spec.
+///
+/// # Panics
+/// When the changes are no object.
+#[must_use]
+pub fn topic(name: &str, hypercube: &Value, changes: &Value) -> Value {
+    let mut object = json!({
+        "apiVersion": "hcube.dev/v1alpha1",
+        "kind": "HypercubeTopic",
+        "metadata": { "name": name },
+        "spec": { "hypercube": hypercube },
+    });
+    for (field, value) in changes.as_object().expect("changes are an object") {
+        object["spec"][field] = value.clone();
+    }
+    object
+}
+
+/// Whether an object is Ready, as it is now.
+#[must_use]
+pub fn is_ready(object: &Value) -> bool {
+    holds(object, "Ready", true)
 }
 
 /// A condition of an object; `Null` where it has none of this type.

@@ -19,6 +19,7 @@ pub mod program;
 pub mod publisher;
 pub mod raw;
 pub mod reading;
+pub mod readme;
 pub mod tmpfs;
 pub mod wait;
 

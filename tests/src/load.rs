@@ -32,6 +32,15 @@ impl Progress {
         });
     }
 
+    /// Waits until every publisher has got further, by enough messages to show that none was just lucky.
+    ///
+    /// # Panics
+    /// When one has not within a minute.
+    #[track_caller]
+    pub fn goes_on(&self) {
+        self.advances(15, Duration::from_secs(60));
+    }
+
     /// How long the messages took that were acknowledged since this was last asked, the slowest last.
     #[must_use]
     pub fn times(&self) -> Vec<Duration> {

@@ -1,29 +1,12 @@
 //! The lines of the README that say how to use hcube with curl, as a reader would type them.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::print_stdout,
-    reason = "a test; clippy only excuses functions marked as such"
-)]
-
 use std::process::Command;
 
 use hcube_tests::program::run;
-use hcube_tests::{Cluster, Shape};
+use hcube_tests::{Cluster, Shape, readme};
 
 /// Stands before a block of the README whose lines are run here.
 const MARK: &str = "<!-- tested -->";
-
-/// The lines of the marked blocks.
-fn tested_lines(readme: &str) -> Vec<String> {
-    let mut lines = Vec::new();
-    for after in readme.split(MARK).skip(1) {
-        let fenced = after.trim_start().strip_prefix("```sh\n").expect("a fenced sh block follows each mark");
-        let (block, _) = fenced.split_once("\n```").expect("the block is closed");
-        lines.extend(block.lines().filter(|line| !line.trim().is_empty()).map(str::to_owned));
-    }
-    lines
-}
 
 /// The line for a hypercube at other ports than 8000 to 8007.
 fn at_ports(line: &str, base_port: u16) -> String {
@@ -34,8 +17,7 @@ fn at_ports(line: &str, base_port: u16) -> String {
 
 #[test]
 fn the_readme_curl_lines_work() {
-    let readme = format!("{}/../README.md", std::env::var("CARGO_MANIFEST_DIR").unwrap());
-    let lines = tested_lines(&std::fs::read_to_string(readme).unwrap());
+    let lines = readme::blocks(MARK).concat();
     assert!(lines.len() > 5, "the README has only {} tested lines", lines.len());
     let cluster = Cluster::raise(Shape { slots: 64, ..Shape::of(8) }, |_| {});
     for line in lines {

@@ -1,11 +1,11 @@
 //! Who may change the hypercube that is meant, and how far it has come: by its own administration ports, or by what
 //! `hcube local` knows of those on this machine.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use hcube_api::admin::{MemberStatus, Members};
-use hcube_api::cluster::Cluster;
+use hcube_api::cluster::{Cluster, MemberState};
 use hcube_client::{Client, Url};
 use hcube_core::ids::ClusterId;
 
@@ -23,6 +23,8 @@ use crate::progress::Progress;
 const PACE: Duration = Duration::from_millis(200);
 /// How long one look may be tried.
 const LOOK: Duration = Duration::from_secs(5);
+/// How long a peer that hears nothing new may still tell what was before.
+const STALE: Duration = Duration::from_secs(3);
 
 /// The administration of one hypercube.
 pub struct Administration {
@@ -124,14 +126,28 @@ impl Administration {
     }
 
     /// Waits until a member that drains holds nothing; how it stands then.
+    ///
+    /// Somebody else may take the drain back: on Kubernetes the operator does, where it was not its own.
     pub async fn empties(&self, drained: &MemberStatus, output: &Output) -> anyhow::Result<MemberStatus> {
         let mut progress = Progress::new(output);
+        let mut left_at = Instant::now();
         loop {
             match self.members().await {
                 Ok(members) => match members.members.into_iter().find(|m| m.node_id == drained.node_id) {
                     None => break Ok(drained.clone()),
                     Some(member) if member.held == 0 => break Ok(member),
+                    Some(member) if member.state != MemberState::Leaving && left_at.elapsed() > STALE => {
+                        progress.end();
+                        anyhow::bail!(
+                            "the drain of peer {} was taken back; where an operator decides who leaves, as on \
+                             Kubernetes, `kubectl scale` tells it",
+                            member.label
+                        );
+                    }
                     Some(member) => {
+                        if member.state == MemberState::Leaving {
+                            left_at = Instant::now();
+                        }
                         let why = member.obstacle.map_or_else(String::new, |why| format!(": {why}"));
                         let what = format!("peer {} to give its replicas away{why}", member.label);
                         progress.wait(&what, member.held.into());

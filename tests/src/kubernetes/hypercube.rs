@@ -1,6 +1,7 @@
 //! A Hypercube of a story, with ports at which the test reaches its peers.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -28,8 +29,10 @@ pub struct Hypercube<'n> {
     pub name: String,
     /// Where its peers are reached, by vertex; also those that are not there yet.
     pub endpoints: Vec<String>,
-    client: Client,
-    forwards: RefCell<Vec<Forward>>,
+    pub(super) client: Client,
+    // They are open as long as they are here.
+    _forwards: Vec<Forward>,
+    further: RefCell<BTreeMap<(u16, u16), Forward>>,
 }
 
 impl<'n> Hypercube<'n> {
@@ -50,7 +53,8 @@ impl<'n> Hypercube<'n> {
             name: name.to_owned(),
             endpoints,
             client: answer::client(),
-            forwards: forwards.into(),
+            _forwards: forwards,
+            further: RefCell::default(),
         }
     }
 
@@ -67,19 +71,20 @@ impl<'n> Hypercube<'n> {
         hypercube
     }
 
-    /// A port of this machine that leads to the port for other peers of one of them.
+    /// A port of this machine that leads to one of a peer's other ports: 8100 for peers, 8200 for administration.
     ///
     /// # Panics
     /// When it cannot be had.
     #[track_caller]
     #[must_use]
-    pub fn peer_port(&self, vertex: u16) -> u16 {
-        let name = format!("reach-{}-{vertex}-peer", self.name);
-        self.namespace.apply(&[service(&name, &self.pod(vertex), 8100)]);
-        let forward = forward(self.namespace, &name);
-        let port = forward.port;
-        self.forwards.borrow_mut().push(forward);
-        port
+    pub fn port(&self, vertex: u16, port: u16) -> u16 {
+        let mut further = self.further.borrow_mut();
+        let name = format!("reach-{}-{vertex}-{port}", self.name);
+        let forward = further.entry((vertex, port)).or_insert_with(|| {
+            self.namespace.apply(&[service(&name, &self.pod(vertex), port)]);
+            forward(self.namespace, &name)
+        });
+        forward.port
     }
 
     /// The resource as it is.
@@ -312,6 +317,20 @@ impl<'n> Hypercube<'n> {
     #[must_use]
     pub fn hcube(&self, arguments: &[&str]) -> Ran {
         program::run(self.command(arguments))
+    }
+
+    /// A command of the program `hcube` that finds its own way to the peers, as from a laptop.
+    #[must_use]
+    pub fn afar(&self, arguments: &[&str]) -> Command {
+        let place = ["--namespace", &self.namespace.name, "--hypercube", &self.name];
+        program::command(&[&place[..], arguments].concat())
+    }
+
+    /// Runs the program `hcube`, which finds its own way to the peers.
+    #[track_caller]
+    #[must_use]
+    pub fn from_afar(&self, arguments: &[&str]) -> Ran {
+        program::run(self.afar(arguments))
     }
 }
 

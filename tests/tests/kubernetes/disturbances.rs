@@ -4,8 +4,7 @@ use std::process::Command;
 use std::time::Instant;
 
 use hcube_tests::kubernetes::{Hypercube, Namespace, condition, figures, holds, kubectl, operator, spec};
-use hcube_tests::{load, seconds};
-use serde_json::json;
+use hcube_tests::seconds;
 
 /// Undoes at the end of a story, however it ends, what would harm the next one.
 struct Undo<F: Fn()>(F);
@@ -17,53 +16,17 @@ impl<F: Fn()> Drop for Undo<F> {
 }
 
 #[test]
-fn a_rolling_update_goes_on_where_a_killed_operator_left_it() {
-    let namespace = Namespace::alone("hct-rolling");
-    let demo = Hypercube::apply(&namespace, "demo", &spec(3), 3);
-    demo.create_topic("t", 3);
-    let ((), acked) = load::during(&demo.endpoints, "t", 3, 3, |progress| {
-        progress.advances(15, seconds(60));
-        for (number, is_killed) in [(1, false), (2, true)] {
-            let _ = progress.times();
-            let before: Vec<_> = (0..3).map(|vertex| demo.uid(vertex)).collect();
-            let began = Instant::now();
-            let _ =
-                demo.patch(&json!({ "podTemplate": { "annotations": { "turn": number.to_string() } } })).ok();
-            if is_killed {
-                // The first pod is on its way.
-                demo.until_replaced(2, before[2].as_deref());
-                operator::kill();
-            }
-            for vertex in (0..3).rev() {
-                demo.until_replaced(vertex, before[usize::from(vertex)].as_deref());
-            }
-            let _ = demo.until_settled();
-            progress.advances(15, seconds(60));
-            let what = if is_killed { "operator killed in it" } else { "undisturbed" };
-            figures::tell("rolling update", &format!("{what}, settled"), &figures::seconds(began.elapsed()));
-            figures::gaps("rolling update", &format!("{what}, messages"), &progress.times());
-        }
-    });
-    let _ = demo.check("t", 3, &acked, &[0, 1, 2]);
-    operator::until_rolled_out();
-}
-
-#[test]
 fn a_drain_goes_on_where_a_killed_operator_left_it() {
     let namespace = Namespace::alone("hct-drain");
     let demo = Hypercube::apply(&namespace, "demo", &spec(5), 5);
-    demo.create_topic("t", 4);
-    let ((), acked) = load::during(&demo.endpoints, "t", 4, 4, |progress| {
-        progress.advances(15, seconds(60));
+    demo.under_load(4, |_| {
         demo.scale(3);
         let _ = demo.until("has begun to drain", |object| {
             holds(object, "Draining", true) || object["status"]["replicas"].as_u64() < Some(5)
         });
         operator::kill();
         let _ = demo.until_settled();
-        progress.advances(15, seconds(60));
     });
-    let _ = demo.check("t", 4, &acked, &[0, 1, 2]);
     operator::until_rolled_out();
 }
 
@@ -71,7 +34,6 @@ fn a_drain_goes_on_where_a_killed_operator_left_it() {
 fn a_drained_machine_takes_one_peer_and_is_refused_the_next() {
     let namespace = Namespace::alone("hct-machine");
     let cube = Hypercube::apply(&namespace, "drained", &spec(3), 3);
-    cube.create_topic("t", 3);
     let mut machines: Vec<String> = Vec::new();
     for pod in cube.pods() {
         machines.push(pod["spec"]["nodeName"].as_str().unwrap_or_default().to_owned());
@@ -80,9 +42,7 @@ fn a_drained_machine_takes_one_peer_and_is_refused_the_next() {
     let two = machines.windows(2).find(|pair| pair[0] == pair[1]);
     let machine =
         two.map(|pair| pair[0].clone()).unwrap_or_else(|| panic!("no machine has two: {machines:?}"));
-    let ((), acked) = load::during(&cube.endpoints, "t", 3, 3, |progress| {
-        progress.advances(15, seconds(60));
-        let _ = progress.times();
+    cube.under_load(3, |progress| {
         let undo = Undo(|| drop(kubectl(&["uncordon", &machine])));
         let drained = kubectl(&[
             "drain",
@@ -100,13 +60,11 @@ fn a_drained_machine_takes_one_peer_and_is_refused_the_next() {
         let message = condition(&object, "Degraded")["message"].as_str().unwrap_or_default().to_owned();
         assert!(message.contains("drained-"), "{message}");
         assert!(holds(&object, "Ready", true), "{object}");
-        progress.advances(15, seconds(60));
+        progress.goes_on();
         figures::gaps("machine drained", "messages", &progress.times());
         drop(undo);
         let _ = cube.until_settled();
-        progress.advances(15, seconds(60));
     });
-    let _ = cube.check("t", 3, &acked, &[0, 1, 2]);
 }
 
 #[test]
@@ -114,7 +72,6 @@ fn a_drained_machine_takes_one_peer_and_is_refused_the_next() {
 fn peers_serve_while_the_api_server_is_away() {
     let namespace = Namespace::alone("hct-api");
     let demo = Hypercube::apply(&namespace, "demo", &spec(3), 3);
-    demo.create_topic("t", 3);
     let machines =
         kubectl(&["get", "nodes", "-l", "node-role.kubernetes.io/control-plane", "-o", "name"]).ok();
     let machine = machines.trim().trim_start_matches("node/").to_owned();
@@ -122,9 +79,7 @@ fn peers_serve_while_the_api_server_is_away() {
         let done = Command::new("docker").args([verb, &machine]).output();
         done.is_ok_and(|output| output.status.success())
     };
-    let ((), acked) = load::during(&demo.endpoints, "t", 3, 3, |progress| {
-        progress.advances(15, seconds(60));
-        let _ = progress.times();
+    demo.under_load(3, |progress| {
         assert!(docker("pause"), "docker pause {machine}");
         let undo = Undo(|| assert!(docker("unpause"), "docker unpause {machine}"));
         std::thread::sleep(seconds(60));
@@ -137,7 +92,5 @@ fn peers_serve_while_the_api_server_is_away() {
         let _ = demo.until_settled();
         let what = "back, and scaled 3 to 4";
         figures::tell("API server away for a minute", what, &figures::seconds(began.elapsed()));
-        progress.advances(15, seconds(60));
     });
-    let _ = demo.check("t", 3, &acked, &[0, 1, 2]);
 }

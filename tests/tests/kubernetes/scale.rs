@@ -3,18 +3,15 @@
 use std::time::Instant;
 
 use hcube_tests::kubernetes::{Hypercube, Namespace, figures, spec};
-use hcube_tests::{Answer, answer, load, seconds};
+use hcube_tests::{Answer, answer, seconds};
 
 #[test]
 fn scaling_up_and_down_loses_nothing() {
     let namespace = Namespace::beside("hct-scale");
     let demo = Hypercube::apply(&namespace, "demo", &spec(3), 5);
-    demo.create_topic("t", 4);
-    let ((), acked) = load::during(&demo.endpoints, "t", 4, 4, |progress| {
+    demo.under_load(4, |progress| {
         let mut before = 3;
         for peers in [5, 4, 3] {
-            progress.advances(15, seconds(60));
-            let _ = progress.times();
             let began = Instant::now();
             demo.scale(peers);
             let object = demo.until_settled();
@@ -22,12 +19,11 @@ fn scaling_up_and_down_loses_nothing() {
             figures::tell("scale", &format!("{what}, settled"), &figures::seconds(began.elapsed()));
             let members = object["status"]["members"].as_array().map_or(0, Vec::len);
             assert_eq!(members, usize::from(peers), "{object}");
-            progress.advances(15, seconds(60));
+            progress.goes_on();
             figures::gaps("scale", &format!("{what}, messages"), &progress.times());
             before = peers;
         }
     });
-    let _ = demo.check("t", 4, &acked, &[0, 1, 2]);
     // Volumes of peers that have left are used up and go.
     for vertex in [3, 4] {
         namespace.until_gone("pvc", &format!("data-demo-{vertex}"), seconds(60));

@@ -1,0 +1,96 @@
+//! Volumes that do not belong together, as a restore of the wrong one leaves them.
+
+use hcube_tests::kubernetes::{Hypercube, Namespace, condition, holds, kubectl, resource, spec};
+use hcube_tests::seconds;
+use serde_json::{Value, json};
+
+#[test]
+fn volumes_of_two_hypercubes_are_not_mixed_and_the_right_ones_heal_it() {
+    let namespace = Namespace::beside("hct-mixed");
+    let one = spec(1);
+    namespace.apply(&[resource("demo", &one), resource("other", &one)]);
+    let demo = Hypercube::reach(&namespace, "demo", 1);
+    let other = Hypercube::reach(&namespace, "other", 1);
+    let mut ids = Vec::new();
+    for cube in [&demo, &other] {
+        let object = cube.until_settled();
+        ids.push(object["status"]["clusterId"].as_str().unwrap_or_default().to_owned());
+    }
+    demo.create_topic("t", 1);
+    let acked = demo.publish("t", "mine", 20);
+    other.create_topic("t", 1);
+    let others = other.publish("t", "theirs", 5);
+    let _ = namespace.kubectl(&["delete", "hypercube", "demo", "other", "--timeout=60s"]).ok();
+    for cube in [&demo, &other] {
+        namespace.until_gone("pod", &cube.pod(0), seconds(60));
+    }
+
+    // The other's volume stands where a second peer would have its own.
+    let volume = give_volume(&namespace, "data-other-0", "data-demo-1");
+    let mut two = spec(1);
+    two["replicas"] = json!(2);
+    namespace.apply(&[resource("demo", &two)]);
+    let message = demo.until_says("Stalled", "MixedIdentities");
+    for told in [&ids[0], &ids[1], "demo-0", "demo-1"].map(AsRef::<str>::as_ref) {
+        assert!(message.contains(told), "{told}: {message}");
+    }
+    let object = demo.get();
+    assert!(holds(&object, "Ready", false), "{object}");
+    let reason = condition(&object, "Ready")["reason"].as_str();
+    assert_eq!(reason, Some("MixedIdentities"), "{object}");
+    let _ = namespace.until_event("demo", "MixedIdentities", seconds(20));
+
+    // Without the stranger it is the hypercube that it was, and grows by an empty volume.
+    let _ = namespace.kubectl(&["delete", "pvc", "data-demo-1", "--wait=false"]).ok();
+    let _ = namespace.kubectl(&["delete", "pod", "demo-1", "--wait=false"]).ok();
+    let object = demo.until_settled();
+    assert_eq!(object["status"]["clusterId"].as_str(), Some(ids[0].as_str()));
+    let _ = demo.check("t", 1, &acked, &[0]);
+
+    // And nobody has written to the other's.
+    free(&volume);
+    claim(&namespace, "data-other-0", &volume);
+    namespace.apply(&[resource("other", &one)]);
+    let object = other.until_settled();
+    assert_eq!(object["status"]["clusterId"].as_str(), Some(ids[1].as_str()));
+    let _ = other.check("t", 1, &others, &[0]);
+}
+
+/// Takes the volume of one claim, which goes, and gives it to a new one. Returns its name.
+fn give_volume(namespace: &Namespace, from: &str, to: &str) -> String {
+    let found = namespace.get("pvc", from);
+    let volume = found.as_ref().and_then(|claim| claim["spec"]["volumeName"].as_str());
+    let volume = volume.unwrap_or_else(|| panic!("{from} has no volume: {found:?}")).to_owned();
+    let keep = json!({ "spec": { "persistentVolumeReclaimPolicy": "Retain" } }).to_string();
+    let _ = kubectl(&["patch", "pv", &volume, "-p", &keep]).ok();
+    let _ = namespace.kubectl(&["delete", "pvc", from, "--timeout=60s"]).ok();
+    free(&volume);
+    claim(namespace, to, &volume);
+    volume
+}
+
+/// Lets a volume that was kept be bound again.
+fn free(volume: &str) {
+    let free = json!({ "spec": { "claimRef": null } }).to_string();
+    hcube_tests::eventually(&format!("{volume} without a claim"), seconds(60), || {
+        let object = kubectl(&["get", "pv", volume, "-o", "json"]).json();
+        // Its claim's end is noticed first.
+        (object["status"]["phase"] != "Bound").then_some(())
+    });
+    let _ = kubectl(&["patch", "pv", volume, "--type=merge", "-p", &free]).ok();
+}
+
+/// A claim of exactly this volume.
+fn claim(namespace: &Namespace, name: &str, volume: &str) {
+    let claim: Value = json!({
+        "apiVersion": "v1",
+        "kind": "PersistentVolumeClaim",
+        "metadata": { "name": name },
+        "spec": {
+            "accessModes": ["ReadWriteOnce"],
+            "volumeName": volume,
+            "resources": { "requests": { "storage": "1Gi" } },
+        },
+    });
+    namespace.apply(&[claim]);
+}
