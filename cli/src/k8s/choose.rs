@@ -13,10 +13,12 @@ pub async fn find(access: &Access, name: Option<&str>) -> anyhow::Result<Hypercu
     let name = name.filter(|name| !name.is_empty());
     if let Some(name) = name {
         // Whoever may read this one need not be allowed to list all.
-        let got = api.get_opt(name).await;
-        let got = got.map_err(|error| explained(error, "get hypercubes", &access.namespace))?;
-        if let Some(found) = got {
-            return Ok(found);
+        match api.get_opt(name).await {
+            Ok(Some(found)) => return Ok(found),
+            Ok(None) => {}
+            // Not this one is missing, but the whole kind.
+            Err(kube::Error::Api(status)) if status.code == 404 => return Err(not_installed().into()),
+            Err(error) => return Err(explained(error, "get hypercubes", &access.namespace)),
         }
     }
     let listed = match api.list(&ListParams::default()).await {
