@@ -1,40 +1,79 @@
 //! Events: each decision and each new obstacle, once.
 
-use std::collections::{BTreeSet, HashMap};
-use std::sync::{Mutex, PoisonError};
+use std::collections::BTreeSet;
+use std::time::Instant;
 
 use hcube_crd::Hypercube;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::Resource;
-use kube::runtime::events::{Event, EventType};
+use kube::runtime::events::EventType;
 
 use crate::context::Context;
 use crate::plan::{Action, Gravity, Remark};
+use crate::secrets::{Secrets, Step};
 
-/// What was said of which resource, so that it is not said again while it stays so.
-#[derive(Debug, Default)]
-pub struct Said(Mutex<HashMap<String, BTreeSet<String>>>);
+pub use said::Said;
 
-impl Said {
-    /// Those of the reasons that were not said of a resource before. The others are forgotten.
-    fn news(&self, uid: &str, reasons: BTreeSet<String>) -> BTreeSet<String> {
-        let mut said = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = said.get(uid).cloned().unwrap_or_default();
-        let news = reasons.difference(&before).cloned().collect();
-        if reasons.is_empty() {
-            said.remove(uid);
-        } else {
-            said.insert(uid.to_owned(), reasons);
+mod said;
+
+/// The decisions of one look at a Hypercube.
+pub struct Decisions<'d> {
+    context: &'d Context,
+    hypercube: &'d Hypercube,
+    before: BTreeSet<String>,
+    taken: BTreeSet<String>,
+}
+
+impl<'d> Decisions<'d> {
+    /// None yet.
+    #[must_use]
+    pub fn of(context: &'d Context, hypercube: &'d Hypercube) -> Self {
+        let before = context.said.before(uid(hypercube));
+        Self { context, hypercube, before, taken: BTreeSet::new() }
+    }
+
+    /// Says an action that was taken.
+    pub async fn action(&mut self, action: &Action) {
+        let names = self.context.names(self.hypercube);
+        let (reason, note) = describe(action, |ordinal| names.pod(ordinal));
+        self.say(format!("{action:?}"), reason, note).await;
+    }
+
+    /// Says something else that was done.
+    pub async fn done(&mut self, reason: &str, note: String) {
+        self.say(format!("{reason} {note}"), reason, note).await;
+    }
+
+    /// Says a step of a rotation.
+    pub async fn rotation(&mut self, secrets: &Secrets) {
+        let (reason, note) = match secrets.step {
+            Step::Introduced => ("SecretsIntroduced", "new secrets are accepted beside the old ones"),
+            Step::Switched => ("SecretsSwitched", "the new secrets are shown, the old ones still accepted"),
+            Step::Settled => ("SecretsRotated", "the old secrets are accepted no longer"),
+        };
+        self.done(reason, format!("rotation {}: {note}", secrets.rotation)).await;
+    }
+
+    async fn say(&mut self, decision: String, reason: &str, note: String) {
+        if !self.before.contains(&decision) {
+            done(self.context, self.hypercube, reason, note).await;
         }
-        news
+        self.taken.insert(decision);
+    }
+
+    /// Remembers them for the next look.
+    pub fn end(self) {
+        self.context.said.remember(uid(self.hypercube), self.taken);
     }
 }
 
-/// Says an action that was taken.
-pub async fn decision(context: &Context, hypercube: &Hypercube, action: &Action) {
-    let names = context.names(hypercube);
-    let (reason, note) = describe(action, |ordinal| names.pod(ordinal));
-    publish(context, hypercube, EventType::Normal, reason, note).await;
+/// Says something that was decided and done.
+pub async fn done(context: &Context, hypercube: &Hypercube, reason: &str, note: impl Into<String>) {
+    context.events.publish(&hypercube.object_ref(&()), EventType::Normal, reason, note).await;
+}
+
+fn uid(hypercube: &Hypercube) -> &str {
+    hypercube.metadata.uid.as_deref().unwrap_or_default()
 }
 
 /// Says remarks that are new: those of which neither this process nor the status knows.
@@ -42,13 +81,16 @@ pub async fn remarks(context: &Context, hypercube: &Hypercube, remarks: &[Remark
     let worth: Vec<&Remark> =
         remarks.iter().filter(|remark| remark.gravity > Gravity::Draining || is_block(remark)).collect();
     let reasons = worth.iter().map(|remark| remark.reason.to_owned()).collect();
-    let uid = hypercube.metadata.uid.as_deref().unwrap_or_default();
-    let news = context.said.news(uid, reasons);
+    let news = context.said.news(uid(hypercube), reasons, Instant::now());
     let known = hypercube.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
     for reason in news.iter().filter(|reason| !is_known(known, reason)) {
-        if let Some(remark) = worth.iter().find(|remark| remark.reason == reason) {
-            publish(context, hypercube, EventType::Warning, remark.reason, remark.message.clone()).await;
-        }
+        let messages: BTreeSet<&str> = worth
+            .iter()
+            .filter(|remark| remark.reason == reason)
+            .map(|remark| remark.message.as_str())
+            .collect();
+        let note = messages.into_iter().collect::<Vec<_>>().join("; ");
+        context.events.publish(&hypercube.object_ref(&()), EventType::Warning, reason, note).await;
     }
 }
 
@@ -58,20 +100,6 @@ fn is_block(remark: &Remark) -> bool {
 
 fn is_known(conditions: &[Condition], reason: &str) -> bool {
     conditions.iter().any(|condition| condition.reason == reason)
-}
-
-async fn publish(context: &Context, hypercube: &Hypercube, type_: EventType, reason: &str, note: String) {
-    let event = Event {
-        type_,
-        reason: reason.to_owned(),
-        note: Some(note.chars().take(1000).collect()),
-        action: "Reconcile".into(),
-        secondary: None,
-    };
-    // An Event that is lost is no reason to do anything again.
-    if let Err(error) = context.recorder.publish(&event, &hypercube.object_ref(&())).await {
-        tracing::warn!(%error, reason, "an Event was not published");
-    }
 }
 
 /// Reason and note of an action.
@@ -111,21 +139,5 @@ fn describe(action: &Action, pod: impl Fn(u16) -> String) -> (&'static str, Stri
         Action::Orphan { .. } => {
             ("SetRecreated", "the StatefulSet is made anew with larger volumes; its pods stay".into())
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_same_is_said_once_and_again_after_it_was_over() {
-        let said = Said::default();
-        let set = |reasons: &[&str]| reasons.iter().map(|&reason| reason.to_owned()).collect::<BTreeSet<_>>();
-        assert_eq!(said.news("u", set(&["A"])), set(&["A"]));
-        assert_eq!(said.news("u", set(&["A", "B"])), set(&["B"]));
-        assert_eq!(said.news("other", set(&["A"])), set(&["A"]));
-        assert_eq!(said.news("u", set(&[])), set(&[]));
-        assert_eq!(said.news("u", set(&["A"])), set(&["A"]));
     }
 }

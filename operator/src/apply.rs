@@ -9,35 +9,49 @@ use crate::drift;
 use crate::error::Error;
 use crate::names::{MANAGER, Names};
 
-/// Applies an object unless the live one says the same. Returns whether it was written.
+/// What became of an object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Written {
+    /// It was as it should be.
+    Not,
+    /// It was not there.
+    Created,
+    /// It was different: something else is wished, or somebody else had changed it.
+    Changed,
+}
+
+/// Applies an object unless the live one says the same.
 ///
 /// # Errors
 /// What Kubernetes refuses.
-pub async fn apply(context: &Context, wished: &Value) -> Result<bool, Error> {
+pub async fn apply(context: &Context, wished: &Value) -> Result<Written, Error> {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let (kind, meta) = (text(&wished["kind"]), &wished["metadata"]);
     let (namespace, name) = (text(&meta["namespace"]), text(&meta["name"]));
     let live = context.world.object(&kind, &namespace, &name);
-    if live.is_some_and(|live| !drift::differs(wished, &live)) {
-        return Ok(false);
-    }
+    let written = match live {
+        Some(live) if !drift::differs(wished, &live) => return Ok(Written::Not),
+        Some(_) => Written::Changed,
+        None => Written::Created,
+    };
     let api = dynamic(context, &text(&wished["apiVersion"]), &kind, &namespace);
     api.patch(&name, &PatchParams::apply(MANAGER).force(), &Patch::Apply(wished)).await?;
     context.metrics.wrote();
-    Ok(true)
+    Ok(written)
 }
 
-/// Deletes the NetworkPolicy, where there is one.
+/// Deletes the NetworkPolicy, where there is one. Returns whether there was.
 ///
 /// # Errors
 /// What Kubernetes refuses.
-pub async fn delete_policy(context: &Context, names: &Names) -> Result<(), Error> {
+pub async fn delete_policy(context: &Context, names: &Names) -> Result<bool, Error> {
     if context.world.object("NetworkPolicy", &names.namespace, &names.name).is_none() {
-        return Ok(());
+        return Ok(false);
     }
     let api = dynamic(context, "networking.k8s.io/v1", "NetworkPolicy", &names.namespace);
     context.metrics.wrote();
-    gone(api.delete(&names.name, &DeleteParams::default()).await.map(drop))
+    gone(api.delete(&names.name, &DeleteParams::default()).await.map(drop))?;
+    Ok(true)
 }
 
 fn dynamic(context: &Context, api_version: &str, kind: &str, namespace: &str) -> Api<DynamicObject> {

@@ -6,14 +6,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use hcube_crd::{Hypercube, HypercubeTopic};
 use k8s_openapi::api::core::v1::Node;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use kube::runtime::events::{Recorder, Reporter};
 use kube::runtime::reflector::Store;
 use kube::{Api, Client, Resource};
 
 use crate::announce::Said;
 use crate::build::Defaults;
+use crate::events::Events;
 use crate::metrics::Metrics;
-use crate::names::{MANAGER, Names};
+use crate::names::Names;
 use crate::peers::Peers;
 use crate::world::World;
 
@@ -37,7 +37,7 @@ pub struct Context {
     /// Figures.
     pub metrics: Arc<Metrics>,
     /// Publishes Events.
-    pub recorder: Recorder,
+    pub events: Events,
     /// What was said already.
     pub said: Said,
     zones: Mutex<HashMap<String, String>>,
@@ -68,8 +68,7 @@ impl Context {
     #[must_use]
     pub fn new(parts: Parts) -> Self {
         let Parts { client, world, hypercubes, peers, defaults, domain, metrics, instance } = parts;
-        let reporter = Reporter { controller: MANAGER.into(), instance };
-        let recorder = Recorder::new(client.clone(), reporter);
+        let events = Events::new(client.clone(), instance);
         Self {
             client,
             world,
@@ -78,7 +77,7 @@ impl Context {
             defaults,
             domain,
             metrics,
-            recorder,
+            events,
             said: Said::default(),
             zones: Mutex::default(),
         }

@@ -13,6 +13,7 @@ pub mod contacts;
 pub mod context;
 pub mod drift;
 pub mod error;
+pub mod events;
 pub mod fetch;
 pub mod health;
 pub mod metrics;

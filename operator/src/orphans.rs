@@ -8,6 +8,7 @@ use hcube_crd::topic::TopicDeletionPolicy;
 use hcube_crd::{Hypercube, HypercubeStatus, HypercubeTopic};
 use kube::runtime::reflector::ObjectRef;
 
+use crate::announce;
 use crate::context::Context;
 use crate::names::DROP_ORPHANS;
 use crate::peers::{Peer, TopicChange};
@@ -47,7 +48,12 @@ pub async fn update(
     for orphan in lists_now.orphaned.iter().filter(|orphan| named.contains(orphan.id.as_str())) {
         let Ok(name) = orphan.name.parse() else { continue };
         match context.peers.change_topic(peer, &TopicChange::Delete(name)).await {
-            Ok(()) => live.retain(|topic| topic.id.to_string() != orphan.id),
+            Ok(()) => {
+                live.retain(|topic| topic.id.to_string() != orphan.id);
+                let note =
+                    format!("the topic {} ({}) is deleted, as the annotation says", orphan.name, orphan.id);
+                announce::done(context, hypercube, "OrphanDropped", note).await;
+            }
             Err(error) => tracing::warn!(topic = orphan.name, %error, "an orphan was not dropped"),
         }
     }

@@ -1,5 +1,6 @@
 //! One look at a Hypercube: fetch, validate, plan, build, apply, act, status.
 
+mod carry;
 mod keep;
 mod look;
 mod write;
@@ -10,12 +11,13 @@ use std::time::{Duration, Instant};
 use hcube_crd::{Hypercube, conditions};
 use kube::runtime::controller::Action as Next;
 
+use crate::announce::Decisions;
 use crate::build::{self, Inputs};
 use crate::context::Context;
 use crate::error::Error;
 use crate::plan::{Facts, Gravity, Plan, Remark};
 use crate::status::Memory;
-use crate::{act, announce, apply, orphans, plan, status, validate, verdicts};
+use crate::{announce, orphans, plan, status, validate, verdicts};
 
 /// How soon a hypercube that changes is looked at again. Changes of its pods are noticed at once.
 const SOON: Duration = Duration::from_secs(2);
@@ -73,7 +75,8 @@ async fn reconcile_once(hypercube: &Hypercube, context: &Context) -> Result<Next
             message: "spec.paused is set: nothing is changed".into(),
         }];
     } else {
-        secrets = keep::rotated(context, hypercube, facts, secrets).await?;
+        let mut decisions = Decisions::of(context, hypercube);
+        secrets = keep::rotated(context, hypercube, facts, secrets, &mut decisions).await?;
         let objects = build::objects(Inputs {
             names: &names,
             spec: &hypercube.spec,
@@ -83,8 +86,9 @@ async fn reconcile_once(hypercube: &Hypercube, context: &Context) -> Result<Next
             replicas: plan.replicas,
             storage: &plan.storage.0,
         });
-        let mut failures = apply_all(context, hypercube, &objects).await;
-        failures.extend(act_all(context, hypercube, facts, &peers, &mut memory, &plan).await);
+        let mut failures = carry::apply_all(context, facts, &plan, &objects, &mut decisions).await;
+        failures.extend(carry::act_all(context, facts, &peers, &mut memory, &plan, &mut decisions).await);
+        decisions.end();
         plan.remarks.extend(failures);
     }
     announce::remarks(context, hypercube, &plan.remarks).await;
@@ -101,55 +105,6 @@ async fn reconcile_once(hypercube: &Hypercube, context: &Context) -> Result<Next
     let stalled = conditions::holds(&next.conditions, conditions::STALLED) == Some(true);
     context.metrics.stands(&names.namespace, &names.name, ready, stalled, next.replicas);
     Ok(Next::requeue(pause(&plan, &next)))
-}
-
-/// Applies every object; one that is refused does not keep the others back.
-async fn apply_all(context: &Context, hypercube: &Hypercube, objects: &[serde_json::Value]) -> Vec<Remark> {
-    let mut failures = Vec::new();
-    for object in objects {
-        if let Err(error) = apply::apply(context, object).await {
-            let (kind, name) = (&object["kind"], &object["metadata"]["name"]);
-            failures.push(failure(format!("{} {}: {error}", text(kind), text(name))));
-        }
-    }
-    if !hypercube.spec.network_policy.enabled {
-        let deleted = apply::delete_policy(context, &context.names(hypercube)).await;
-        failures.extend(deleted.err().map(|error| failure(error.to_string())));
-    }
-    failures
-}
-
-/// Takes every step; one that fails does not keep the others back.
-async fn act_all(
-    context: &Context,
-    hypercube: &Hypercube,
-    facts: Facts<'_>,
-    peers: &[crate::peers::Peer],
-    memory: &mut Memory,
-    plan: &Plan,
-) -> Vec<Remark> {
-    let mut failures = Vec::new();
-    for action in &plan.actions {
-        match act::act(context, facts, peers, memory, action).await {
-            Ok(()) => {
-                tracing::info!(name = facts.names.name, ?action, "done");
-                announce::decision(context, hypercube, action).await;
-            }
-            Err(error) => {
-                tracing::warn!(name = facts.names.name, ?action, %error, "failed");
-                failures.push(failure(error.to_string()));
-            }
-        }
-    }
-    failures
-}
-
-fn failure(message: String) -> Remark {
-    Remark { gravity: Gravity::Waiting, reason: "StepFailed", message }
-}
-
-fn text(value: &serde_json::Value) -> &str {
-    value.as_str().unwrap_or_default()
 }
 
 fn pause(plan: &Plan, status: &hcube_crd::HypercubeStatus) -> Duration {

@@ -15,7 +15,7 @@ use kube::Api;
 use kube::Resource;
 use kube::api::{Patch, PatchParams};
 use kube::runtime::controller::Action as Next;
-use kube::runtime::events::{Event, EventType};
+use kube::runtime::events::EventType;
 use serde_json::json;
 
 pub use removal::removed;
@@ -137,16 +137,7 @@ fn verdicts(outcome: &Outcome) -> [Verdict; 3] {
 }
 
 async fn decision(context: &Context, topic: &HypercubeTopic, (reason, note): (&'static str, String)) {
-    let event = Event {
-        type_: EventType::Normal,
-        reason: reason.to_owned(),
-        note: Some(note),
-        action: "Reconcile".into(),
-        secondary: None,
-    };
-    if let Err(error) = context.recorder.publish(&event, &topic.object_ref(&())).await {
-        tracing::warn!(%error, reason, "an Event was not published");
-    }
+    context.events.publish(&topic.object_ref(&()), EventType::Normal, reason, note).await;
 }
 
 /// Says once that a topic is stalled: when its condition changes.
@@ -160,16 +151,7 @@ async fn warn(context: &Context, topic: &HypercubeTopic, next: &HypercubeTopicSt
     let Some((reason, note)) = stalled(&next.conditions).filter(|now| before.as_ref() != Some(now)) else {
         return;
     };
-    let event = Event {
-        type_: EventType::Warning,
-        reason,
-        note: Some(note),
-        action: "Reconcile".into(),
-        secondary: None,
-    };
-    if let Err(error) = context.recorder.publish(&event, &topic.object_ref(&())).await {
-        tracing::warn!(%error, "an Event was not published");
-    }
+    context.events.publish(&topic.object_ref(&()), EventType::Warning, &reason, note).await;
 }
 
 async fn write(context: &Context, topic: &HypercubeTopic, next: &HypercubeTopicStatus) -> Result<(), Error> {

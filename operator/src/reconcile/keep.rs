@@ -6,6 +6,7 @@ use kube::Api;
 use kube::api::{Patch, PatchParams, PostParams};
 use serde_json::json;
 
+use crate::announce::Decisions;
 use crate::build;
 use crate::context::Context;
 use crate::error::Error;
@@ -41,6 +42,7 @@ pub(super) async fn rotated(
     hypercube: &Hypercube,
     facts: Facts<'_>,
     secrets: Secrets,
+    decisions: &mut Decisions<'_>,
 ) -> Result<Secrets, Error> {
     let is_rolled_out = is_rolled_out(facts, &secrets);
     let Some(next) = secrets.next(hypercube.spec.secret_rotation, is_rolled_out, mint) else {
@@ -55,6 +57,7 @@ pub(super) async fn rotated(
     let parameters = PatchParams { field_manager: Some(MANAGER.into()), ..PatchParams::default() };
     api.patch(&facts.names.secret(), &parameters, &Patch::Merge(&patch)).await?;
     context.metrics.wrote();
+    decisions.rotation(&next).await;
     Ok(next)
 }
 

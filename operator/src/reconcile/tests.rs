@@ -66,6 +66,11 @@ fn condition(stage: &Stage, kind: &str) -> (String, String) {
     (found.status, found.reason)
 }
 
+/// An Event's reason and note.
+fn said(reason: &str, note: &str) -> (String, String) {
+    (reason.to_owned(), note.to_owned())
+}
+
 fn holds(stage: &Stage, kind: &str) -> Option<bool> {
     conditions::holds(&stage.hypercube().status.unwrap().conditions, kind)
 }
@@ -102,7 +107,7 @@ async fn a_hypercube_comes_from_nothing_and_then_nothing_is_written() {
     assert_eq!(stage.look().await, [STATUS]);
     assert_eq!(condition(&stage, "Ready"), ("True".into(), "Serving".into()));
     assert_eq!(condition(&stage, "Reconciling"), ("False".into(), "Settled".into()));
-    assert_eq!(stage.events(), ["Naming", "Founded"]);
+    assert_eq!(stage.events(), ["Created", "Naming", "Founded"]);
     stage.server.lock().unwrap().reads.clear();
     for _ in 0..3 {
         assert_eq!(stage.look().await, [""; 0]);
@@ -117,6 +122,7 @@ async fn what_somebody_else_changed_is_mended_alone() {
     let mut stage = settled(json!({})).await;
     stage.edit(|hypercube| hypercube["spec"]["image"] = "hcube-node:next".into());
     assert_eq!(stage.look().await, ["PATCH statefulsets/demo", STATUS]);
+    assert_eq!(stage.notes(), [said("Changed", "StatefulSet demo")]);
 }
 
 #[tokio::test]
@@ -224,7 +230,7 @@ async fn an_object_that_is_refused_does_not_keep_the_others_back() {
     stage.server.lock().unwrap().refused.insert("networkpolicies/demo".into(), 403);
     let writes = stage.look().await;
     assert!(writes.contains(&"PATCH statefulsets/demo".into()), "{writes:?}");
-    assert_eq!(stage.events(), ["StepFailed"]);
+    assert_eq!(stage.events(), ["Created", "StepFailed"]);
     assert_eq!(condition(&stage, "Reconciling").0, "True");
 }
 

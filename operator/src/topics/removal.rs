@@ -7,6 +7,7 @@ use kube::Api;
 use kube::runtime::reflector::ObjectRef;
 
 use super::{name_of, status};
+use crate::announce;
 use crate::contacts::contacts;
 use crate::context::Context;
 use crate::error::Error;
@@ -44,6 +45,8 @@ pub async fn removed(context: &Context, topic: &HypercubeTopic) -> Result<(), Er
     if goes(policy, &known, &live) {
         context.peers.change_topic(peer, &TopicChange::Delete(name)).await?;
         tracing::info!(topic = %live.name, "deleted with its resource");
+        let note = format!("the topic {} is deleted with its HypercubeTopic ({policy:?})", live.name);
+        announce::done(context, &hypercube, "TopicDeleted", note).await;
     }
     Ok(())
 }

@@ -39,8 +39,8 @@ use crate::world::World;
 pub struct Server {
     /// Writes, as `VERB path`, without Events.
     pub writes: Vec<String>,
-    /// Reasons of the Events.
-    pub events: Vec<String>,
+    /// Reasons and notes of the Events.
+    pub events: Vec<(String, String)>,
     /// Bodies of the writes, by path.
     pub bodies: BTreeMap<String, Value>,
     /// Reads.
@@ -195,6 +195,11 @@ impl Stage {
 
     /// Reasons of the Events since the last call.
     pub fn events(&self) -> Vec<String> {
+        self.notes().into_iter().map(|(reason, _)| reason).collect()
+    }
+
+    /// Reasons and notes of the Events since the last call.
+    pub fn notes(&self) -> Vec<(String, String)> {
         std::mem::take(&mut self.server.lock().unwrap().events)
     }
 
@@ -330,9 +335,9 @@ impl Server {
             };
         }
         if path.contains("/events.k8s.io/") {
-            if method == Method::POST {
-                self.events.push(body["reason"].as_str().unwrap().to_owned());
-            }
+            assert_eq!(method, Method::POST, "an Event that is counted up keeps the words of the first");
+            let text = |field: &str| body[field].as_str().unwrap().to_owned();
+            self.events.push((text("reason"), text("note")));
             return (200, body.clone());
         }
         let short = path.rsplit_once(&format!("/namespaces/{NAMESPACE}/")).map_or(path, |(_, rest)| rest);

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{STATUS, condition, empty, holds, settled, stage::ip, stands};
+use super::{STATUS, condition, empty, holds, said, settled, stage::ip, stands};
 use crate::peers::Change;
 use crate::plan::tests::scene::node;
 
@@ -19,7 +19,21 @@ async fn scaling_up_makes_pods_then_members() {
     let changes = stage.changes();
     let [Change::Add(first), Change::Add(second)] = &changes[..] else { panic!("{changes:?}") };
     assert_eq!((first.vertex.0, second.vertex.0), (3, 4));
-    assert_eq!(stage.events(), ["Joined"], "the second is the same Event again");
+    assert_eq!(
+        stage.notes(),
+        [
+            said("Scaled", "StatefulSet demo has 5 pods in place of 3"),
+            said("Joined", "demo-3 joins at vertex 3"),
+            said("Joined", "demo-4 joins at vertex 4"),
+        ]
+    );
+    stage.look().await;
+    assert_eq!(
+        stage.changes().len(),
+        2,
+        "nobody has told yet that they are members, and repeating harms nothing"
+    );
+    assert_eq!(stage.notes(), [], "it is no other decision");
     stands(&stage, 5, |scene| scene.cluster(|cluster| cluster.rebalance.moving = 2));
     stage.look().await;
     assert_eq!(holds(&stage, "Rebalancing"), Some(true));
@@ -53,7 +67,15 @@ async fn scaling_down_drains_removes_marks_lowers_and_cleans() {
     assert!(stage.look().await.contains(&"DELETE persistentvolumeclaims/data-demo-3".into()));
     assert_eq!(stage.hypercube().status.unwrap().replicas, 3);
     assert_eq!(stage.changes(), []);
-    assert_eq!(stage.events(), ["Draining", "Removed", "VolumeDeleted"]);
+    assert_eq!(
+        stage.notes(),
+        [
+            said("Draining", "demo-3 (node 4) gives its replicas away before it leaves"),
+            said("Removed", "node 4 of demo-3 has left for ever"),
+            said("Scaled", "StatefulSet demo has 3 pods in place of 4"),
+            said("VolumeDeleted", "the used up volume of demo-3 is deleted"),
+        ]
+    );
 }
 
 #[tokio::test]
@@ -64,6 +86,13 @@ async fn a_peer_whose_volume_is_gone_is_replaced() {
     let changes = stage.changes();
     assert!(matches!(&changes[..], [Change::Add(add)] if add.replaces == Some(node(1)) && add.vertex.0 == 1));
     assert_eq!(condition(&stage, "Degraded"), ("True".into(), "VolumeLost".into()));
+    assert_eq!(
+        stage.notes(),
+        [
+            said("Replaced", "demo-1 takes the place of node 2, whose volume is gone"),
+            said("VolumeLost", "the volume of demo-1 is empty; it replaces node 2"),
+        ]
+    );
 }
 
 #[tokio::test]
@@ -83,6 +112,10 @@ async fn a_rolling_update_restarts_one_pod_at_a_time() {
     stage.look().await;
     assert_eq!(condition(&stage, "Reconciling"), ("False".into(), "Settled".into()));
     assert_eq!(stage.look().await, [""; 0]);
+    let turn =
+        |pod: &str| said("Restarting", &format!("{pod}: it is its turn, and its template has changed"));
+    let all = [said("Changed", "StatefulSet demo"), turn("demo-2"), turn("demo-1"), turn("demo-0")];
+    assert_eq!(stage.notes(), all);
 }
 
 #[tokio::test]
@@ -104,6 +137,12 @@ async fn secrets_are_rotated_in_three_rolling_updates() {
     }
     assert_eq!(steps, ["Introduced", "Switched", "Settled"]);
     assert_eq!(stage.look().await, [""; 0]);
+    let told = stage.events();
+    for (reason, times) in
+        [("SecretsIntroduced", 1), ("SecretsSwitched", 1), ("SecretsRotated", 1), ("Restarting", 9)]
+    {
+        assert_eq!(told.iter().filter(|told| *told == reason).count(), times, "{reason} in {told:?}");
+    }
 }
 
 #[tokio::test]
@@ -118,8 +157,19 @@ async fn what_the_hypercube_refuses_is_said_and_harms_nothing() {
     });
     stage.look().await;
     assert_eq!(condition(&stage, "Reconciling"), ("True".into(), "StepFailed".into()));
-    assert_eq!(stage.events(), ["StepFailed"]);
+    assert_eq!(stage.events(), ["Scaled", "StepFailed"]);
     stage.look().await;
     assert_eq!(stage.events(), [""; 0]);
     assert_eq!(holds(&stage, "Ready"), Some(true));
+}
+
+#[tokio::test]
+async fn each_volume_that_is_to_grow_is_told_of() {
+    let mut stage = settled(json!({})).await;
+    stage.edit(|hypercube| hypercube["spec"]["storage"]["size"] = "2Gi".into());
+    let writes = stage.look().await;
+    let claims = [0, 1, 2].map(|ordinal| format!("PATCH persistentvolumeclaims/data-demo-{ordinal}"));
+    assert_eq!(writes.iter().filter(|write| claims.contains(write)).count(), 3, "{writes:?}");
+    let growing = |pod: &str| said("VolumeExpanding", &format!("the volume of {pod} is to grow to 2Gi"));
+    assert_eq!(stage.notes(), ["demo-0", "demo-1", "demo-2"].map(growing));
 }
