@@ -152,6 +152,7 @@ pub mod tests {
             dimension: 1,
             replication: 3,
             epoch: 1,
+            feature_level: 1,
             members: vec![member(0, MemberState::Up), member(1, MemberState::Down)],
             edges: vec![[label(0), label(1)]],
             metadata: Group { leader: Some(label(0)), replicas: vec![label(0)] },

@@ -7,6 +7,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use hcube_core::feature;
 use subtle::ConstantTimeEq;
 
 /// Bytes of a secret at least; fewer could be guessed.
@@ -29,6 +30,9 @@ pub struct Config {
     pub peer_address: Option<String>,
     /// Failure domain; empty when unknown.
     pub zone: String,
+    /// The newest feature level that it lets itself know, see [`hcube_core::feature`]: an older one keeps the way back to
+    /// an older hcube open.
+    pub feature_level: u32,
     /// What all peers of the hypercube know and nobody else.
     pub cluster_secret: Secret,
     /// What administrators show.
@@ -71,6 +75,9 @@ pub enum Error {
     /// The secret could be guessed, or is no secret.
     #[error("a secret has {SECRET_BYTES_MIN} to {SECRET_BYTES_MAX} bytes, not {0}")]
     Length(usize),
+    /// A feature level that this version does not know.
+    #[error("this hcube knows the feature levels {oldest} to {newest}, not {0}", oldest = feature::OLDEST, newest = feature::NEWEST)]
+    FeatureLevel(u32),
     /// A figure that makes no sense.
     #[error("{what} must be {allowed}, not {found}")]
     Figure {
@@ -95,6 +102,7 @@ impl Config {
             admin_listen: local(8200),
             peer_address: None,
             zone: String::new(),
+            feature_level: feature::NEWEST,
             cluster_secret,
             admin_token,
             tick_ms: 100,
@@ -112,6 +120,9 @@ impl Config {
     /// # Errors
     /// [`Error::Figure`] for the first that makes no sense.
     pub fn check(&self) -> Result<(), Error> {
+        if !(feature::OLDEST..=feature::NEWEST).contains(&self.feature_level) {
+            return Err(Error::FeatureLevel(self.feature_level));
+        }
         let figures = [
             ("tick_ms", self.tick_ms, 1, 10_000, "1 to 10000"),
             (

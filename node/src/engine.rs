@@ -98,7 +98,7 @@ impl Engine {
         let reader = log.reader();
         let clock = Clock::start();
         let peer = Peer::start(
-            peer_config(&log),
+            peer_config(config, &log),
             member.node,
             &recovery,
             |position| reader.read(position),
@@ -207,8 +207,8 @@ impl Threads {
 }
 
 /// How the peer behaves over this log: a state that no segment could hold must not become a group's base.
-fn peer_config(log: &Log<RealDisk>) -> hcube_broker::Config {
-    let config = hcube_broker::Config::default();
+fn peer_config(node: &Config, log: &Log<RealDisk>) -> hcube_broker::Config {
+    let config = hcube_broker::Config { feature_level: node.feature_level, ..Default::default() };
     let room =
         usize::try_from(log.payload_bytes_max()).unwrap_or(usize::MAX).saturating_sub(BASE_EXTRA_BYTES);
     hcube_broker::Config { base_bytes_max: config.base_bytes_max.min(room), ..config }

@@ -31,7 +31,7 @@ use bytes::Bytes;
 use hcube_broker::Frame;
 use hcube_broker::start::Invitation;
 use hcube_core::ids::{ClusterId, Incarnation, NodeId};
-use hcube_core::meta::{FEATURE_LEVEL, Meta};
+use hcube_core::meta::Meta;
 use hcube_log::identity::Membership;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
@@ -62,6 +62,7 @@ pub(crate) struct Links {
 struct Shared {
     secret: Secret,
     incarnation: Incarnation,
+    feature_level: u32,
     /// Where others reach this node.
     address: String,
     source: Option<SocketAddr>,
@@ -115,6 +116,8 @@ pub(crate) struct Setup {
     pub secret: Secret,
     /// This disk.
     pub incarnation: Incarnation,
+    /// The newest feature level that this node lets itself know.
+    pub feature_level: u32,
     /// Where others reach this node, `host:port`; empty when they had better use what the metadata says.
     pub address: String,
     /// From where this node dials, with port 0; none for whatever address the system takes.
@@ -130,10 +133,11 @@ impl Links {
     pub fn new(setup: Setup) -> (Self, mpsc::Receiver<Introduction>) {
         // One is enough: a second that arrives before the first is taken makes it the same member or is refused.
         let (introductions, arrived) = mpsc::channel(1);
-        let Setup { secret, incarnation, address, source, bytes_max, metrics } = setup;
+        let Setup { secret, incarnation, feature_level, address, source, bytes_max, metrics } = setup;
         let shared = Shared {
             secret,
             incarnation,
+            feature_level,
             address,
             source,
             bytes_max,
@@ -178,7 +182,7 @@ impl Shared {
     /// Who this node is, now.
     fn hello(&self) -> Hello {
         Hello {
-            feature_level: FEATURE_LEVEL,
+            feature_level: self.feature_level,
             incarnation: self.incarnation,
             member: self.bound().map(|bound| bound.member),
             address: self.address.clone(),

@@ -133,6 +133,7 @@ impl Node {
         let (links, introductions) = Links::new(Setup {
             secret: config.cluster_secret.clone(),
             incarnation: identity.incarnation,
+            feature_level: config.feature_level,
             address: announced(&config, peer_address),
             source: source(address),
             bytes_max: config.link_bytes_max,
@@ -212,7 +213,8 @@ impl Node {
     /// When the founders cannot make a hypercube, or this node is not one of them or belongs to another.
     pub async fn bootstrap(&self, call: Bootstrap) -> Result<Handle, BootstrapError> {
         let Bootstrap { cluster, founders, slots, replication } = call;
-        let genesis = meta::genesis(cluster, founders, slots, replication)?;
+        let mut genesis = meta::genesis(cluster, founders, slots, replication)?;
+        genesis.feature_level = self.shared.config.feature_level;
         let shared = Arc::clone(&self.shared);
         let founding =
             tokio::spawn(async move { shared.become_member(Introduction::Genesis(genesis)).await });

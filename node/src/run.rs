@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use hcube_core::feature;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
@@ -46,6 +47,9 @@ pub struct Args {
     /// Failure domain
     #[arg(long, env = "HCUBE_ZONE", default_value = "")]
     pub zone: String,
+    /// Newest feature level to take part in; with an older one than this hcube's, older ones can still run
+    #[arg(long, env = "HCUBE_FEATURE_LEVEL", value_name = "LEVEL", default_value_t = feature::NEWEST)]
+    pub feature_level: u32,
     /// Further hosts that requests may name
     #[arg(long, env = "HCUBE_HOSTS", value_name = "HOST", value_delimiter = ',')]
     pub host: Vec<String>,
@@ -71,6 +75,7 @@ impl Args {
             admin_listen: self.admin_listen,
             peer_address: self.peer_address.clone(),
             zone: self.zone.clone(),
+            feature_level: self.feature_level,
             segment_bytes: self.segment_bytes,
             ..Config::new(&self.data_dir, cluster_secret, admin_token)
         };

@@ -89,7 +89,7 @@ fn headline(cluster: &Cluster) -> String {
     };
     let metadata = cluster.metadata.leader.as_ref().map_or("none", |leader| leader.as_str());
     format!(
-        "hypercube {}: {} peers, {} dimensions, {} edges, {} replicas, hcube {}\n\
+        "hypercube {}: {} peers, {} dimensions, {} edges, {} replicas, hcube {}, feature level {}\n\
          {} slots, {slots}; metadata led by {metadata}, held by {}\n\
          {}\n{waits}{}",
         cluster.cluster_id,
@@ -98,6 +98,7 @@ fn headline(cluster: &Cluster) -> String {
         cluster.edges.len(),
         cluster.replication,
         cluster.version,
+        cluster.feature_level,
         cluster.slots.len(),
         joined(&cluster.metadata.replicas, " "),
         told(&cluster.rebalance),

@@ -30,6 +30,10 @@ pub struct Cluster {
     pub replication: u8,
     /// Rises with every change of placement.
     pub epoch: u64,
+    /// Which formats all its peers know. It rises by itself once all of them run an hcube that knows a newer one; an
+    /// hcube that does not know it cannot take part any more.
+    #[serde(default)]
+    pub feature_level: u32,
     /// The peers by vertex.
     pub members: Vec<Member>,
     /// Pairs of neighbours that differ in one digit, the lower vertex first.

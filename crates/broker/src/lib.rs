@@ -15,6 +15,7 @@ pub mod storage;
 
 use bytes::Bytes;
 use hcube_consensus::{Fetch, Write};
+use hcube_core::feature;
 use hcube_core::ids::{GroupId, NodeId};
 use hcube_core::meta::mover::Limits;
 use hcube_log::{Position, SortedFileId, SortedFileMeta};
@@ -48,6 +49,8 @@ pub struct Config {
     pub pull_bytes_max: u32,
     /// Bytes that the log takes as the state of a group; a group with more is not compacted.
     pub base_bytes_max: usize,
+    /// The newest feature level that this peer lets itself know.
+    pub feature_level: u32,
     /// How much may move between peers at the same time.
     pub moves: Limits,
     /// Ticks between looks at what is to move.
@@ -68,6 +71,7 @@ impl Default for Config {
             file_part_bytes: 256 << 10,
             pull_bytes_max: 8 << 20,
             base_bytes_max: 15 << 20,
+            feature_level: feature::NEWEST,
             moves: Limits::default(),
             mover_ticks: 2,
             staging_bytes_per_tick: 8 << 20,
@@ -105,7 +109,12 @@ pub enum Event {
         frame: Frame,
     },
     /// Frames can be sent to a peer.
-    LinkUp(NodeId),
+    LinkUp {
+        /// Which.
+        node: NodeId,
+        /// The newest that it knows.
+        feature_level: u32,
+    },
     /// Frames to a peer since the last `LinkUp` may be lost, and none can be sent.
     LinkDown(NodeId),
     /// A client of this peer asks for something.

@@ -54,7 +54,8 @@ pub struct Peer {
     polls: BTreeMap<PartitionId, BTreeSet<CallId>>,
     /// Who answered as leader last.
     hints: BTreeMap<GroupId, NodeId>,
-    links: BTreeSet<NodeId>,
+    /// Whom frames reach, and the newest feature level that each knows.
+    links: BTreeMap<NodeId, u32>,
     /// Nodes whose link broke lately, and at which tick.
     broken_links: BTreeMap<NodeId, u64>,
     compacting: Compacting,
@@ -90,8 +91,8 @@ impl Peer {
         match event {
             Event::Tick => self.tick(),
             Event::Frame { from, frame } => self.frame(from, frame),
-            Event::LinkUp(node) => {
-                self.links.insert(node);
+            Event::LinkUp { node, feature_level } => {
+                self.links.insert(node, feature_level);
             }
             Event::LinkDown(node) => self.link_down(node),
             Event::Request { id, request, patience_ms } => self.request(id, request, patience_ms),

@@ -46,6 +46,17 @@ pub enum StartError {
     /// The log does not hold the metadata group, which every peer follows.
     #[error("the log holds no metadata")]
     NoMetadata,
+    /// An older hcube was started where a newer one was.
+    #[error(
+        "the hypercube is at feature level {level} for good, and this hcube knows levels up to {known}: start one that \
+         is at least as new as that which ran here before"
+    )]
+    FeatureLevel {
+        /// The hypercube's.
+        level: u32,
+        /// The newest that this peer knows.
+        known: u32,
+    },
     /// A state in the log does not decode.
     #[error("the state of group {group} does not decode: {source}")]
     State {

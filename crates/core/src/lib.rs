@@ -5,6 +5,7 @@
 pub mod codec;
 pub mod conf;
 pub mod cube;
+pub mod feature;
 pub mod ids;
 pub mod limits;
 pub mod meta;

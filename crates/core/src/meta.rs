@@ -15,6 +15,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::cube::Cube;
+use crate::feature;
 use crate::ids::{ClusterId, GroupId, Incarnation, NodeId, ReplicaId, Slot, TopicId, Vertex};
 use crate::limits;
 use crate::placement::{Candidate, PlanError, Standing, metadata_voters, plan};
@@ -89,7 +90,7 @@ pub struct Meta {
     pub slots: u16,
     /// R as wished.
     pub replication: u8,
-    /// Gates new formats: a peer that does not know the level refuses to take part.
+    /// Gates new formats, see [`feature`]: a peer that does not know the level takes no part.
     pub feature_level: u32,
     /// Rises with every change of placement.
     pub epoch: u64,
@@ -117,9 +118,6 @@ pub struct Meta {
     by_id: TopicMap<TopicId>,
     deleted: TopicMap<TopicId>,
 }
-
-/// The feature level of a hypercube made by this version.
-pub const FEATURE_LEVEL: u32 = 1;
 
 /// A peer that takes part in the founding.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -208,7 +206,7 @@ pub fn genesis(
         cluster,
         slots,
         replication,
-        feature_level: FEATURE_LEVEL,
+        feature_level: feature::NEWEST,
         epoch: 1,
         next_node: members.len() as u64 + 1,
         next_replica,

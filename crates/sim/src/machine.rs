@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use hcube_broker::storage::Storage;
 use hcube_broker::{Now, Peer, start};
 use hcube_consensus::Write;
+use hcube_core::feature;
 use hcube_core::ids::{ClusterId, GroupId, Incarnation, NodeId, ReplicaId};
 use hcube_core::meta::Meta;
 use hcube_log::disk::faulty::FaultyDisk;
@@ -44,6 +45,10 @@ pub(crate) struct Process {
     pub ticks: u64,
 }
 
+/// What programs know after their rolling update, in seeds that begin at [`hcube_core::feature::OLDEST`].
+pub(crate) const NEW_LEVEL: u32 =
+    if feature::NEWEST > feature::OLDEST { feature::NEWEST } else { feature::OLDEST + 1 };
+
 /// One end of a link.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Link {
@@ -76,6 +81,8 @@ pub(crate) struct Machine {
     pub incarnation: Incarnation,
     /// The node that the disk is bound to.
     pub node: Option<NodeId>,
+    /// The newest feature level that its program knows.
+    pub feature_level: u32,
     pub disk: FaultyDisk,
     pub running: Running,
     /// Rises with every start and end, so that what was begun before is recognised.
@@ -109,6 +116,7 @@ impl Machine {
         Self {
             incarnation,
             node: None,
+            feature_level: NEW_LEVEL,
             disk,
             running: Running::Nothing,
             life: 0,
@@ -207,8 +215,9 @@ impl Machine {
         let (log, recovery) = opened.map_err(|error| error.to_string())?;
         let reader = log.reader();
         let read = |position| reader.read(position);
-        let peer = Peer::start(config.clone(), node, &recovery, read, now, seed)
-            .map_err(|error| error.to_string())?;
+        let config = hcube_broker::Config { feature_level: self.feature_level, ..config.clone() };
+        let peer =
+            Peer::start(config, node, &recovery, read, now, seed).map_err(|error| error.to_string())?;
         let storage = Storage::new(self.disk.clone(), log.reader());
         let durable = recovery.groups.iter().map(|(group, found)| (*group, found.hard_state)).collect();
         let process = Process {

@@ -89,6 +89,8 @@ pub struct Report {
     pub configurations: u64,
     /// Those of them in which two sets of voters counted.
     pub joint: u64,
+    /// Raised feature levels.
+    pub raises: u64,
     /// Peers at the end.
     pub peers: u64,
     /// Faults, and what the storage did.

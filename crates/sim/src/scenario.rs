@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use hcube_broker::Config;
 use hcube_broker::request::{From, TopicRef};
+use hcube_core::feature;
 use hcube_core::ids::{ClusterId, Incarnation, Vertex};
 use hcube_core::meta::{Founder, Meta, genesis};
 
@@ -10,6 +11,7 @@ use crate::admin::Admin;
 use crate::clients::{Clients, PARTITIONS, pull, read_replica};
 use crate::faults;
 use crate::invariants::{converged, hold};
+use crate::machine::NEW_LEVEL;
 use crate::planted::Planted;
 use crate::report::Report;
 use crate::streams::{Streams, once_in, pick};
@@ -87,9 +89,12 @@ impl Run {
         let zones = pick(shape, &[1, 1, 3]).unwrap_or(1);
         let edges_only = once_in(shape, 3);
         let (loss, repetition, delay_us) = (shape.below(30), shape.below(30), 1_000 + shape.below(60_000));
+        // Half the hypercubes get a rolling update to a newer level.
+        let mut meta = founding(scenario, replication, zones);
+        meta.feature_level = if once_in(shape, 2) { feature::OLDEST } else { NEW_LEVEL };
         let consensus = hcube_consensus::Config { cache_bytes: 4 << 10, ..Default::default() };
         let setup = Setup {
-            meta: founding(scenario, replication, zones),
+            meta,
             config: Config { consensus, file_part_bytes: 4 << 10, retention_ticks: 10, ..Config::default() },
             log_config: hcube_log::Config { segment_bytes: 64 << 10, sealed_segments_target: 1 },
             edges_only,
@@ -284,6 +289,7 @@ impl Run {
             moves: world.invariants.placement.moves,
             configurations: world.invariants.configurations.changes,
             joint: world.invariants.configurations.joint,
+            raises: u64::from(world.level_was_raised()),
             peers: world.newest().members.len() as u64,
             counts: world.counts,
             changes: self.admin.changes,

@@ -13,11 +13,11 @@ use hcube_core::ids::Incarnation;
 use hcube_core::meta::Meta;
 
 use crate::invariants::Invariants;
-use crate::machine::{Machine, Started};
+use crate::machine::{Machine, NEW_LEVEL, Started};
 use crate::network::Network;
 use crate::planted::Planted;
 use crate::report::Counts;
-use crate::streams::Streams;
+use crate::streams::{Streams, once_in};
 
 use disk::Job;
 
@@ -68,7 +68,8 @@ pub(crate) struct World {
     pub counts: Counts,
     pub streams: Streams,
     pub log_config: hcube_log::Config,
-    edges_only: bool,
+    /// Whether requests go over edges of the cube alone.
+    pub edges_only: bool,
     planted: Option<Planted>,
     config: Config,
     queue: BTreeMap<(u64, u64), (usize, u64, Due)>,
@@ -111,6 +112,7 @@ impl World {
         for member in meta.members.values() {
             let at = world.provide();
             assert_eq!(world.machines[at].incarnation, member.incarnation, "founders count from 1");
+            world.machines[at].feature_level = meta.feature_level;
             world.machines[at].found(member.node, &meta, &world.log_config);
         }
         for at in 0..world.machines.len() {
@@ -139,14 +141,22 @@ impl World {
         self.machines.len() - 1
     }
 
+    /// Whether the hypercube is at a newer feature level than at its founding.
+    pub fn level_was_raised(&self) -> bool {
+        self.newest().feature_level > self.genesis.feature_level
+    }
+
     fn now(&self, at: usize) -> Now {
         let machine = &self.machines[at];
         let mono_ms = self.time_us * machine.clock_speed / 1_000_000;
         Now { mono_ms, wall_ms: EPOCH_MS + mono_ms + machine.clock_ahead_ms }
     }
 
-    /// Starts a machine that is off.
+    /// Starts a machine that is off, perhaps with a newer program.
     pub fn start(&mut self, at: usize) {
+        if once_in(&mut self.streams.machines, 3) {
+            self.machines[at].feature_level = NEW_LEVEL;
+        }
         let (now, seed) = (self.now(at), self.streams.machines.next_u64());
         self.spoil(&self.machines[at].disk);
         match self.machines[at].start(&self.config, &self.log_config, now, seed) {
@@ -303,6 +313,11 @@ impl World {
             self.machines[at].disk_us = 2_000;
             self.machines[at].disk.set_capacity(None);
             self.machines[at].disk.clear_sync_failure();
+            if self.machines[at].feature_level != NEW_LEVEL {
+                // The rolling update comes to its end.
+                self.switch_off(at);
+                self.machines[at].feature_level = NEW_LEVEL;
+            }
         }
     }
 }

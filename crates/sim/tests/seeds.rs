@@ -69,12 +69,13 @@ fn nothing_acknowledged_is_lost_whatever_happens() {
         sum(|r| r.counts.refused_frames),
     );
     println!(
-        "  members: {} joins, {} drained and removed, {} drains cancelled, {} replaced, {} joins cut short and begun anew",
+        "  members: {} joins, {} drained and removed, {} drains cancelled, {} replaced, {} joins cut short and begun anew, {} feature levels raised",
         sum(|r| r.changes.joins),
         sum(|r| r.changes.leaves),
         sum(|r| r.changes.cancels),
         sum(|r| r.changes.replacements),
         sum(|r| r.counts.interrupted_joins),
+        sum(|r| r.raises),
     );
     println!(
         "  placement: {} moves, {} configurations, {} of them joint; {} changes of R, {} of read replicas, {} pauses; {} refusals, {} requests repeated",
@@ -106,7 +107,7 @@ fn nothing_acknowledged_is_lost_whatever_happens() {
     for (name, count) in kinds {
         assert!(count > 0, "there were no {name}");
     }
-    let happened: [(&str, Count); 16] = [
+    let happened: [(&str, Count); 17] = [
         ("compactions", |r| r.counts.compactions),
         ("snapshot parts", |r| r.counts.staged_parts),
         ("fetches", |r| r.counts.fetches),
@@ -123,6 +124,7 @@ fn nothing_acknowledged_is_lost_whatever_happens() {
         ("changes of R", |r| r.changes.replications),
         ("read replicas", |r| r.changes.readers),
         ("joint configurations", |r| r.joint),
+        ("raised feature levels", |r| r.raises),
     ];
     for (name, of) in happened {
         assert!(sum(of) > 0, "there were no {name}");

@@ -114,7 +114,7 @@ async fn member_side(
             let direction = if dialled.is_some() { Direction::Dialled } else { Direction::Accepted };
             let outbox = Arc::new(Outbox::new(shared.bytes_max));
             let (reader, writer) = stream.into_split();
-            let _entry = shared.table.enter(node, direction, &outbox, &bound.inputs);
+            let _entry = shared.table.enter(node, direction, &outbox, hello.feature_level, &bound.inputs);
             tracing::info!(%node, ?direction, "link up");
             let end = tokio::select! {
                 end = receive(shared, bound, node, reader) => end,

@@ -43,6 +43,8 @@ struct Lines {
 #[derive(Debug)]
 struct Line {
     serial: u64,
+    /// The newest that the peer knows.
+    feature_level: u32,
     outbox: Arc<Outbox>,
 }
 
@@ -63,6 +65,7 @@ impl Table {
         node: NodeId,
         direction: Direction,
         outbox: &Arc<Outbox>,
+        feature_level: u32,
         core: &'t Inputs,
     ) -> Entry<'t> {
         let mut state = self.lock();
@@ -70,7 +73,7 @@ impl Table {
         let serial = state.serial;
         let lines = state.lines.entry(node).or_default();
         let first = lines.dialled.is_none() && lines.accepted.is_none();
-        let line = Line { serial, outbox: Arc::clone(outbox) };
+        let line = Line { serial, feature_level, outbox: Arc::clone(outbox) };
         let replaced = lines.of(direction).replace(line);
         if let Some(old) = &replaced {
             old.outbox.close();
@@ -78,7 +81,7 @@ impl Table {
         }
         // Told under the lock, so that the core hears of all links in the order in which they changed.
         if first || replaced.is_some() {
-            core.event(Event::LinkUp(node));
+            core.event(Event::LinkUp { node, feature_level });
         }
         Entry { table: self, core, node, direction, serial }
     }
@@ -133,8 +136,8 @@ impl Drop for Entry<'_> {
         }
         // What was under way on this connection may be lost even if there is another.
         self.core.event(Event::LinkDown(self.node));
-        if lines.dialled.is_some() || lines.accepted.is_some() {
-            self.core.event(Event::LinkUp(self.node));
+        if let Some(Line { feature_level, .. }) = lines.dialled.as_ref().or(lines.accepted.as_ref()) {
+            self.core.event(Event::LinkUp { node: self.node, feature_level: *feature_level });
         } else {
             state.lines.remove(&self.node);
         }
@@ -180,7 +183,7 @@ mod tests {
     /// Ups and downs that the core was told since the last look.
     fn told(queue: &InputQueue) -> String {
         let events = queue.receiver.try_iter().map(|input| match input {
-            Input::Event(Event::LinkUp(PEER)) => 'u',
+            Input::Event(Event::LinkUp { node: PEER, feature_level: 1 }) => 'u',
             Input::Event(Event::LinkDown(PEER)) => 'd',
             other => panic!("{other:?}"),
         });
@@ -202,9 +205,9 @@ mod tests {
     async fn the_core_hears_of_every_loss() {
         let (table, inputs, queue, metrics) = fixture();
         let (dialled, accepted) = (Arc::new(Outbox::new(1000)), Arc::new(Outbox::new(1000)));
-        let first = table.enter(PEER, Direction::Accepted, &accepted, &inputs);
+        let first = table.enter(PEER, Direction::Accepted, &accepted, 1, &inputs);
         assert_eq!(told(&queue), "u");
-        let second = table.enter(PEER, Direction::Dialled, &dialled, &inputs);
+        let second = table.enter(PEER, Direction::Dialled, &dialled, 1, &inputs);
         assert_eq!(told(&queue), "");
         table.send(PEER, request(), &metrics);
         assert_eq!(dialled.take().await.map(|all| all.len()), Some(1), "the own connection is preferred");
@@ -222,8 +225,8 @@ mod tests {
     async fn a_new_connection_replaces_the_old_of_its_direction() {
         let (table, inputs, queue, _) = fixture();
         let (old, new) = (Arc::new(Outbox::new(1000)), Arc::new(Outbox::new(1000)));
-        let first = table.enter(PEER, Direction::Accepted, &old, &inputs);
-        let second = table.enter(PEER, Direction::Accepted, &new, &inputs);
+        let first = table.enter(PEER, Direction::Accepted, &old, 1, &inputs);
+        let second = table.enter(PEER, Direction::Accepted, &new, 1, &inputs);
         assert_eq!(told(&queue), "udu");
         assert_eq!(old.take().await, None);
         drop(first);
@@ -236,7 +239,7 @@ mod tests {
     async fn a_full_queue_drops_raft_and_ends_connections_with_requests() {
         let (table, inputs, _queue, metrics) = fixture();
         let outbox = Arc::new(Outbox::new(100));
-        let _entry = table.enter(PEER, Direction::Dialled, &outbox, &inputs);
+        let _entry = table.enter(PEER, Direction::Dialled, &outbox, 1, &inputs);
         table.send(PEER, answer(80), &metrics);
         // An empty frame takes five bytes.
         (0..4).for_each(|_| table.send(PEER, Frame::Raft(Vec::new()), &metrics));

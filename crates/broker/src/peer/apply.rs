@@ -11,6 +11,7 @@ use crate::command::Command;
 use crate::proposals::Proposals;
 use crate::request::{Answer, Error, TopicInfo};
 use crate::slot::{Applied, Slot};
+use crate::start::StartError;
 
 impl Peer {
     pub(super) fn apply(&mut self, committed: Committed) {
@@ -55,6 +56,9 @@ impl Peer {
         let command = MetaCommand::decode(entry.data.clone()).expect("only valid commands enter the log");
         let deletes = matches!(command, MetaCommand::DeleteTopic { .. });
         let outcome = std::sync::Arc::make_mut(&mut self.meta).apply(command);
+        // Whoever asked for it saw that every member knows it. After the next start this is refused by name.
+        let (level, known) = (self.meta.feature_level, self.config.feature_level);
+        assert!(level <= known, "{}", StartError::FeatureLevel { level, known });
         match outcome {
             Ok(Effect::Changed(changed)) => Ok(Answer::Changed(changed)),
             Ok(Effect::Topic(topic)) => {

@@ -142,13 +142,13 @@ impl Peer {
         if matches!(call.origin, Origin::Peer(..)) && call.ttl == 0 {
             return None;
         }
-        if self.links.contains(&target) {
+        if self.links.contains_key(&target) {
             return Some(target);
         }
         let cube = self.meta.cube();
         let to = self.meta.members.get(&target)?.vertex;
         let usable = |vertex: Vertex| {
-            self.meta.member_at(vertex).is_some_and(|member| self.links.contains(&member.node))
+            self.meta.member_at(vertex).is_some_and(|member| self.links.contains_key(&member.node))
         };
         let straight = cube.next_hop(self.vertex, to).filter(|hop| usable(*hop) && !call.path.contains(hop));
         let hop = straight.or_else(|| cube.detour(self.vertex, to, &call.path, usable))?;

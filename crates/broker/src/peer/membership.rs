@@ -87,6 +87,7 @@ impl Peer {
         self.step_configurations();
         self.report_broken();
         self.move_slots();
+        self.raise_level();
         if self.membership.held_up {
             self.membership.epoch = 0;
         }
@@ -118,7 +119,7 @@ impl Peer {
         let placement = self.meta.placement_of(group)?;
         let nodes = placement.nodes();
         let reachable = |follower: &Follower| {
-            nodes.get(&follower.replica).is_some_and(|n| *n != self.node && self.links.contains(n))
+            nodes.get(&follower.replica).is_some_and(|n| *n != self.node && self.links.contains_key(n))
         };
         let preferred = placement.replica_on(placement.leader);
         self.groups
@@ -274,6 +275,21 @@ impl Peer {
         }
     }
 
+    /// As the metadata's leader, raises the feature level once every member can be reached and knows a newer one: one that
+    /// cannot be reached may not know it.
+    fn raise_level(&mut self) {
+        if !self.leading_ready(GroupId::META) {
+            return;
+        }
+        let known = |node| {
+            if node == self.node { Some(self.config.feature_level) } else { self.links.get(&node).copied() }
+        };
+        let level = self.meta.members.keys().map(|node| known(*node)).min().flatten();
+        if let Some(level) = level.filter(|level| *level > self.meta.feature_level) {
+            self.report(GroupId::META, Change::RaiseLevel { level });
+        }
+    }
+
     /// Refuses what only this peer, as the metadata's leader, can tell to be wrong.
     pub(super) fn check_change(&self, change: &Change) -> Result<(), Error> {
         match change {
@@ -287,7 +303,7 @@ impl Peer {
     }
 
     fn is_alive(&self, node: NodeId) -> bool {
-        node == self.node || self.links.contains(&node)
+        node == self.node || self.links.contains_key(&node)
     }
 
     fn is_member_disk(&self, incarnation: Incarnation) -> bool {

@@ -38,6 +38,10 @@ impl Peer {
         let mut rng = Rng::new(seed);
         let mut groups = Groups::new(config.consensus.clone(), rng.next_u64());
         let meta = restore_metadata(recovery, &read)?;
+        if meta.feature_level > config.feature_level {
+            let (level, known) = (meta.feature_level, config.feature_level);
+            return Err(StartError::FeatureLevel { level, known });
+        }
         let vertex = meta.members.get(&node).ok_or(StartError::NotMember)?.vertex;
         let broken = check_replicas(&meta, node, recovery, &damaged)?;
         let mut compacting = Compacting::default();
@@ -79,7 +83,7 @@ impl Peer {
             confirmed: BTreeMap::new(),
             polls: BTreeMap::new(),
             hints: BTreeMap::new(),
-            links: BTreeSet::new(),
+            links: BTreeMap::new(),
             broken_links: BTreeMap::new(),
             compacting,
             staging: BTreeMap::new(),

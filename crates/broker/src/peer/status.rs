@@ -81,7 +81,7 @@ impl Peer {
             meta: self.meta.clone(),
             groups,
             hints: self.hints.clone(),
-            links: self.links.iter().copied().collect(),
+            links: self.links.keys().copied().collect(),
             calls: self.calls.len(),
             disk_full: self.disk_full,
             clock_is_sane: self.clock_is_sane(),

@@ -108,7 +108,7 @@ impl Peer {
             let able = self.groups.followers(group).into_iter().any(|follower| {
                 follower.replica == preferred && follower.active && follower.matched + HAND_OVER_LAG >= last
             });
-            if able && self.links.contains(&placement.leader) {
+            if able && self.links.contains_key(&placement.leader) {
                 self.groups.transfer(group, preferred);
                 // One that does not take over is not asked again at once: meanwhile nothing is proposed.
                 let ticks = self.ticks;

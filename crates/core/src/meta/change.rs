@@ -96,6 +96,11 @@ pub enum Change {
         /// Whose replica goes on alone; none begins the group anew, with nothing, on the peers that are there.
         survivor: Option<NodeId>,
     },
+    /// Tag 14: all members know a newer feature level, which holds from now on.
+    RaiseLevel {
+        /// The level.
+        level: u32,
+    },
 }
 
 /// A peer that is to become a member.
@@ -247,6 +252,11 @@ impl Meta {
             Change::Settled { group, version } => Ok(self.settled(group, version)),
             Change::ReplaceReplica { group, replica } => Ok(self.replace_replica(group, replica)),
             Change::Recover { group, version, survivor } => self.recover(group, version, survivor),
+            Change::RaiseLevel { level } => {
+                self.epoch += u64::from(self.feature_level < level);
+                self.feature_level = self.feature_level.max(level);
+                Ok(Changed::Done)
+            }
         }
     }
 

@@ -6,6 +6,7 @@ use hcube_core::meta::Meta;
 use hcube_core::meta::mover::{Limits, Mover, replication};
 use hcube_core::placement::Standing;
 
+use crate::machine::NEW_LEVEL;
 use crate::world::World;
 
 /// What still differs from how it should be; empty when nothing does.
@@ -15,6 +16,10 @@ pub(crate) fn converged(world: &World) -> Vec<String> {
     let leaving = meta.members.values().filter(|member| member.standing != Standing::Active);
     open.extend(leaving.map(|member| format!("node {} is {:?}", member.node, member.standing)));
     open.extend(meta.lost.keys().map(|node| format!("node {node} is still named")));
+    // In a hypercube of edges alone, unlike in a real one, the metadata's leader has no link to everybody.
+    if meta.feature_level != NEW_LEVEL && !world.edges_only {
+        open.push(format!("the feature level is {}", meta.feature_level));
+    }
     if meta.paused {
         open.push("moves are paused".to_owned());
     }

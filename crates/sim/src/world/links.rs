@@ -31,7 +31,7 @@ impl World {
         let (meta, sender) = (peer.meta(), &self.machines[from]);
         let Some(node) = sender.node else { return false };
         let admitted = disk_of(meta, node).map_or(meta.is_unheard(node), |disk| disk == sender.incarnation);
-        meta.members.contains_key(&own) && admitted
+        meta.members.contains_key(&own) && admitted && sender.feature_level >= meta.feature_level
     }
 
     /// Whether requests may go between two machines: over every pair, or over edges of the cube alone.
@@ -72,7 +72,8 @@ impl World {
         let (next, event) = match known {
             None if works => {
                 self.ever_linked.insert((at.min(other), at.max(other)));
-                (Some(Link { life, ends_us: None }), Some(Event::LinkUp(node)))
+                let feature_level = self.machines[other].feature_level;
+                (Some(Link { life, ends_us: None }), Some(Event::LinkUp { node, feature_level }))
             }
             None => (None, None),
             // Another process answers now: whatever was under way to the one before is lost.

@@ -65,6 +65,10 @@ impl Change {
                 out.u64(*version);
                 out.option(*survivor, |out, node| out.u64(node.0));
             }
+            Self::RaiseLevel { level } => {
+                out.u8(14);
+                out.u32(*level);
+            }
         }
     }
 
@@ -100,6 +104,7 @@ impl Change {
                 version: reader.u64("version")?,
                 survivor: reader.option("survivor", node)?,
             },
+            14 => Self::RaiseLevel { level: reader.u32("feature level")? },
             tag => return Err(DecodeError::Unknown { what: "change", value: tag.into() }),
         })
     }

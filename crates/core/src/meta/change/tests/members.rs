@@ -262,3 +262,17 @@ fn refusals_come_through_the_command() {
     assert_eq!(outcome, Err(Refusal::Change(ChangeRefusal::Replication(2))));
     assert_eq!(outcome.unwrap_err().to_string(), "the replication factor is 1, 3, 5 or 7, not 2");
 }
+
+#[test]
+fn the_feature_level_rises_and_never_falls() {
+    let mut meta = cube(3, 3);
+    let (level, epoch) = (meta.feature_level, meta.epoch);
+    for (asked, found, at) in [(level + 2, level + 2, epoch + 1), (level + 1, level + 2, epoch + 1)] {
+        let change = Change::RaiseLevel { level: asked };
+        assert_eq!(
+            meta.apply(Command::Change(change)),
+            Ok(crate::meta::command::Effect::Changed(Changed::Done))
+        );
+        assert_eq!((meta.feature_level, meta.epoch), (found, at));
+    }
+}
