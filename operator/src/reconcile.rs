@@ -121,4 +121,4 @@ fn pause(plan: &Plan, status: &hcube_crd::HypercubeStatus) -> Duration {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -177,3 +177,6 @@ async fn write(context: &Context, topic: &HypercubeTopic, next: &HypercubeTopicS
 fn name_of(topic: &HypercubeTopic) -> Option<Name> {
     topic.spec.topic.as_ref().or(topic.metadata.name.as_ref())?.parse().ok()
 }
+
+#[cfg(test)]
+mod tests;

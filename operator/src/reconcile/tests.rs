@@ -1,6 +1,7 @@
 //! Whole looks against a Kubernetes that writes down what it is asked.
 
-mod stage;
+mod obstacles;
+pub(crate) mod stage;
 mod steps;
 
 use std::sync::Arc;
@@ -24,7 +25,7 @@ fn empty(ordinal: u16) -> Identity {
 }
 
 /// Lets peers tell of a hypercube of so many members under the name that the resource has.
-fn stands(stage: &Stage, peers: u16, change: impl FnOnce(Scene) -> Scene) {
+pub fn stands(stage: &Stage, peers: u16, change: impl FnOnce(Scene) -> Scene) {
     let status = stage.hypercube().status.unwrap();
     let cluster = status.cluster_id.unwrap().parse().unwrap();
     let spec = serde_json::to_value(stage.hypercube().spec).unwrap();
@@ -44,7 +45,7 @@ fn stands(stage: &Stage, peers: u16, change: impl FnOnce(Scene) -> Scene) {
 }
 
 /// A hypercube that has come into being and is at rest.
-async fn settled(spec: Value) -> Stage {
+pub async fn settled(spec: Value) -> Stage {
     let mut stage = Stage::new(spec);
     stage.look().await;
     stage.run_pods();
@@ -67,7 +68,7 @@ fn condition(stage: &Stage, kind: &str) -> (String, String) {
 }
 
 /// An Event's reason and note.
-fn said(reason: &str, note: &str) -> (String, String) {
+pub fn said(reason: &str, note: &str) -> (String, String) {
     (reason.to_owned(), note.to_owned())
 }
 

@@ -1,25 +1,19 @@
 //! A Kubernetes that writes down what it is asked, and a hypercube that does what it is told.
 
+mod actors;
+mod declared;
+mod server;
+
 use std::collections::BTreeMap;
 use std::hash::{Hash, Hasher};
 use std::sync::{Arc, Mutex};
 
-use futures_util::FutureExt;
-use futures_util::future::BoxFuture;
-use hcube_api::admin::{Identity, Members};
-use hcube_api::cluster::Cluster;
-use hcube_api::topics::{Topic, TopicSummary};
-use hcube_api::{Code, Problem};
-use hcube_client::{Error as PeerError, Name};
 use hcube_crd::{Hypercube, HypercubeTopic};
-use http::{Method, Request, Response};
-use http_body_util::BodyExt;
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Service, ServiceAccount};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::Client;
-use kube::client::Body;
 use kube::runtime::controller::Action as Next;
 use kube::runtime::reflector::{self, store::Writer};
 use kube::runtime::watcher::Event;
@@ -30,44 +24,11 @@ use crate::build::Defaults;
 use crate::context::{Context, Parts};
 use crate::metrics::Metrics;
 use crate::names::Names;
-use crate::peers::{Change, Peer, Peers, TopicChange};
+use crate::peers::{Change, TopicChange};
 use crate::reconcile::reconcile;
 use crate::world::World;
-
-/// What Kubernetes holds, as far as it matters, and what it was asked.
-#[derive(Debug, Default)]
-pub struct Server {
-    /// Writes, as `VERB path`, without Events.
-    pub writes: Vec<String>,
-    /// Reasons and notes of the Events.
-    pub events: Vec<(String, String)>,
-    /// Bodies of the writes, by path.
-    pub bodies: BTreeMap<String, Value>,
-    /// Reads.
-    pub reads: Vec<String>,
-    /// Objects that can be read, by path.
-    pub objects: BTreeMap<String, Value>,
-    /// Paths whose writes are refused, with what status.
-    pub refused: BTreeMap<String, u16>,
-}
-
-/// Peers that say what they are told to say.
-#[derive(Debug, Default)]
-pub struct Cast {
-    /// Who is at which address.
-    pub identities: BTreeMap<String, Identity>,
-    /// What every peer that belongs to the hypercube sees.
-    pub view: Option<(Members, Cluster)>,
-    /// At which addresses somebody asked for it.
-    pub viewed: Vec<String>,
-    /// What was asked for.
-    pub changes: Vec<Change>,
-    /// What the next changes are answered with.
-    pub refusal: Option<Code>,
-}
-
-#[derive(Clone, Default)]
-struct Actors(Arc<Mutex<Cast>>);
+use actors::{Actors, Cast};
+use server::{Server, serve};
 
 /// Everything around one Hypercube.
 pub struct Stage {
@@ -82,8 +43,8 @@ pub struct Stage {
     accounts: Writer<ServiceAccount>,
     budgets: Writer<PodDisruptionBudget>,
     policies: Writer<NetworkPolicy>,
-    _topics: Writer<HypercubeTopic>,
-    _hypercubes: Writer<Hypercube>,
+    topics: Writer<HypercubeTopic>,
+    hypercubes: Writer<Hypercube>,
 }
 
 const NAMESPACE: &str = "shop";
@@ -146,8 +107,8 @@ impl Stage {
             accounts,
             budgets,
             policies,
-            _topics: topics,
-            _hypercubes: hypercubes,
+            topics,
+            hypercubes,
         }
     }
 
@@ -208,6 +169,11 @@ impl Stage {
         std::mem::take(&mut self.actors.0.lock().unwrap().changes)
     }
 
+    /// What was asked of the peers about topics since the last call.
+    pub fn topic_changes(&self) -> Vec<TopicChange> {
+        std::mem::take(&mut self.actors.0.lock().unwrap().topic_changes)
+    }
+
     fn applied(&mut self, body: &Value) {
         match body["kind"].as_str().unwrap_or_default() {
             "Service" => put(&mut self.services, body),
@@ -266,6 +232,17 @@ impl Stage {
         }
     }
 
+    /// Plays a pod that does not serve any more.
+    pub fn trouble_pod(&mut self, ordinal: u16) {
+        let pods = self.context.world.pods_of(&self.names);
+        let pod = pods.iter().find(|pod| pod.metadata.name == Some(self.names.pod(ordinal))).unwrap();
+        let mut pod = pod.as_ref().clone();
+        for condition in pod.status.as_mut().unwrap().conditions.iter_mut().flatten() {
+            condition.status = "False".into();
+        }
+        self.pods.apply_watcher_event(&Event::Apply(pod));
+    }
+
     /// Plays the end of a pod.
     pub fn end_pod(&mut self, ordinal: u16) {
         let pods = self.context.world.pods_of(&self.names);
@@ -305,157 +282,4 @@ where
     K: kube::Resource<DynamicType = ()> + Clone + DeserializeOwned + 'static,
 {
     writer.apply_watcher_event(&Event::Apply(serde_json::from_value(object.clone()).unwrap()));
-}
-
-type Handle = tower_test::mock::Mock<Request<Body>, Response<Body>>;
-
-/// Serves until the stage is dropped.
-fn serve(server: Arc<Mutex<Server>>) -> Handle {
-    let (service, mut handle) = tower_test::mock::pair::<Request<Body>, Response<Body>>();
-    tokio::spawn(async move {
-        while let Some((request, send)) = handle.next_request().await {
-            let (parts, body) = request.into_parts();
-            let bytes = body.collect().await.unwrap().to_bytes();
-            let body = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
-            let (status, answer) = server.lock().unwrap().answer(&parts.method, parts.uri.path(), &body);
-            let answer = Body::from(answer.to_string().into_bytes());
-            send.send_response(Response::builder().status(status).body(answer).unwrap());
-        }
-    });
-    service
-}
-
-impl Server {
-    fn answer(&mut self, method: &Method, path: &str, body: &Value) -> (u16, Value) {
-        if method == Method::GET {
-            self.reads.push(path.to_owned());
-            return match self.objects.get(path) {
-                Some(object) => (200, object.clone()),
-                None => failure(404),
-            };
-        }
-        if path.contains("/events.k8s.io/") {
-            assert_eq!(method, Method::POST, "an Event that is counted up keeps the words of the first");
-            let text = |field: &str| body[field].as_str().unwrap().to_owned();
-            self.events.push((text("reason"), text("note")));
-            return (200, body.clone());
-        }
-        let short = path.rsplit_once(&format!("/namespaces/{NAMESPACE}/")).map_or(path, |(_, rest)| rest);
-        self.writes.push(format!("{method} {short}"));
-        if let Some(status) = self.refused.get(short) {
-            return failure(*status);
-        }
-        if method == Method::DELETE {
-            return (200, json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success"}));
-        }
-        self.bodies.insert(short.to_owned(), body.clone());
-        if short == "hypercubes/demo/status" {
-            return self.store_status(body);
-        }
-        let mut answer = body.clone();
-        // A patch does not say what it is a patch of.
-        if short.starts_with("secrets") {
-            self.store_secret(body);
-            answer["kind"] = "Secret".into();
-        } else if short.starts_with("persistentvolumeclaims") {
-            answer["kind"] = "PersistentVolumeClaim".into();
-        }
-        if answer["apiVersion"].is_null() {
-            answer["apiVersion"] = "v1".into();
-        }
-        (200, answer)
-    }
-
-    fn store_status(&mut self, body: &Value) -> (u16, Value) {
-        let hypercube = self.objects.get_mut(&hypercube_path()).unwrap();
-        let version = hypercube["metadata"]["resourceVersion"].clone();
-        if body["metadata"]["resourceVersion"] != version {
-            return failure(409);
-        }
-        let version: u64 = version.as_str().unwrap().parse().unwrap();
-        hypercube["metadata"]["resourceVersion"] = (version + 1).to_string().into();
-        hypercube["status"] = body["status"].clone();
-        (200, hypercube.clone())
-    }
-
-    fn store_secret(&mut self, body: &Value) {
-        let data: serde_json::Map<String, Value> = body["stringData"]
-            .as_object()
-            .unwrap()
-            .iter()
-            .map(|(key, text)| (key.clone(), base64(text.as_str().unwrap())))
-            .collect();
-        let secret = json!({
-            "apiVersion": "v1", "kind": "Secret",
-            "metadata": {"name": "demo-secrets", "annotations": body["metadata"]["annotations"]},
-            "data": data,
-        });
-        self.objects.insert(format!("/api/v1/namespaces/{NAMESPACE}/secrets/demo-secrets"), secret);
-    }
-}
-
-fn base64(text: &str) -> Value {
-    serde_json::to_value(k8s_openapi::ByteString(text.as_bytes().to_vec())).unwrap()
-}
-
-fn failure(code: u16) -> (u16, Value) {
-    let reason = if code == 409 { "Conflict" } else { "NotFound" };
-    let status = json!({
-        "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
-        "message": "refused", "reason": reason, "code": code,
-    });
-    (code, status)
-}
-
-impl Actors {
-    fn of<T>(&self, peer: &Peer, tell: impl FnOnce(&Cast) -> Option<T>) -> Result<T, PeerError> {
-        let silent = || PeerError::Unreachable { endpoint: peer.ip.clone(), reason: "refused".into() };
-        tell(&self.0.lock().unwrap()).ok_or_else(silent)
-    }
-}
-
-impl Peers for Actors {
-    fn identity<'a>(&'a self, peer: &'a Peer) -> BoxFuture<'a, Result<Identity, PeerError>> {
-        assert_eq!(peer.tokens.first().map(String::len), Some(64), "a token is shown");
-        async move { self.of(peer, |cast| cast.identities.get(&peer.ip).cloned()) }.boxed()
-    }
-
-    fn members<'a>(&'a self, peer: &'a Peer) -> BoxFuture<'a, Result<Members, PeerError>> {
-        async move {
-            self.0.lock().unwrap().viewed.push(peer.ip.clone());
-            self.of(peer, |cast| {
-                cast.identities.get(&peer.ip)?.cluster_id?;
-                cast.view.as_ref().map(|view| view.0.clone())
-            })
-        }
-        .boxed()
-    }
-
-    fn cluster<'a>(&'a self, peer: &'a Peer) -> BoxFuture<'a, Result<Cluster, PeerError>> {
-        async move { self.of(peer, |cast| cast.view.as_ref().map(|view| view.1.clone())) }.boxed()
-    }
-
-    fn change<'a>(&'a self, _: &'a Peer, change: &'a Change) -> BoxFuture<'a, Result<(), PeerError>> {
-        async move {
-            let mut cast = self.0.lock().unwrap();
-            cast.changes.push(change.clone());
-            match cast.refusal {
-                Some(code) => Err(Problem::new(code, "why").into()),
-                None => Ok(()),
-            }
-        }
-        .boxed()
-    }
-
-    fn topics<'a>(&'a self, _: &'a Peer) -> BoxFuture<'a, Result<Vec<TopicSummary>, PeerError>> {
-        async move { Ok(Vec::new()) }.boxed()
-    }
-
-    fn topic<'a>(&'a self, _: &'a Peer, _: &'a Name) -> BoxFuture<'a, Result<Option<Topic>, PeerError>> {
-        async move { Ok(None) }.boxed()
-    }
-
-    fn change_topic<'a>(&'a self, _: &'a Peer, _: &'a TopicChange) -> BoxFuture<'a, Result<(), PeerError>> {
-        async move { Ok(()) }.boxed()
-    }
 }

@@ -1,0 +1,117 @@
+//! What stands in the way is told, and nothing that runs is harmed.
+
+use hcube_api::admin::Identity;
+use hcube_core::ids::{ClusterId, Incarnation, NodeId, Vertex};
+use serde_json::json;
+
+use super::{STATUS, condition, holds, said, settled, stage::Stage, stage::ip, stands};
+use crate::plan::tests::scene::{CLUSTER, OTHER};
+
+/// A peer of a hypercube that is nobody's here.
+fn bound(ordinal: u16, cluster: ClusterId) -> Identity {
+    Identity {
+        incarnation: Incarnation(0xf000 + u128::from(ordinal)),
+        cluster_id: Some(cluster),
+        node_id: Some(NodeId(u64::from(ordinal) + 1)),
+        vertex: Some(Vertex(ordinal)),
+    }
+}
+
+#[tokio::test]
+async fn a_lost_majority_is_told_and_found_again() {
+    let mut stage = settled(json!({})).await;
+    stage.trouble_pod(0);
+    assert_eq!(stage.look().await, [STATUS]);
+    assert_eq!(condition(&stage, "Ready"), ("True".into(), "Serving".into()), "two of three are a majority");
+    assert_eq!(condition(&stage, "Degraded"), ("True".into(), "PeersNotReady".into()));
+    stage.trouble_pod(1);
+    assert_eq!(stage.look().await, [STATUS]);
+    assert_eq!(condition(&stage, "Ready"), ("False".into(), "MajorityLost".into()));
+    let status = stage.hypercube().status.unwrap();
+    assert_eq!(status.conditions[0].message, "4 of 4 slots have no majority at ready peers");
+    assert_eq!(stage.changes(), [], "nobody is replaced for it");
+    assert_eq!(stage.look().await, [""; 0]);
+    stage.end_pod(0);
+    stage.end_pod(1);
+    stage.run_pods();
+    assert_eq!(stage.look().await, [STATUS]);
+    assert_eq!(condition(&stage, "Ready"), ("True".into(), "Serving".into()));
+    assert_eq!(condition(&stage, "Degraded"), ("False".into(), "Complete".into()));
+}
+
+#[tokio::test]
+async fn volumes_of_different_hypercubes_stall_it_before_anything_is_founded() {
+    let mut stage = Stage::new(json!({}));
+    stage.look().await;
+    stage.run_pods();
+    stage.cast(|cast| {
+        cast.identities.extend(
+            [(0, CLUSTER), (1, OTHER), (2, CLUSTER)]
+                .map(|(ordinal, cluster)| (ip(ordinal), bound(ordinal, cluster))),
+        );
+    });
+    stage.events();
+    assert_eq!(stage.look().await, [STATUS]);
+    assert_eq!(condition(&stage, "Stalled"), ("True".into(), "MixedIdentities".into()));
+    assert_eq!(condition(&stage, "Ready"), ("False".into(), "MixedIdentities".into()));
+    assert_eq!(stage.events(), ["MixedIdentities"]);
+    for _ in 0..3 {
+        assert_eq!(stage.look().await, [""; 0]);
+    }
+    assert_eq!((stage.changes(), stage.events()), (vec![], vec![]));
+    assert_eq!(stage.hypercube().status.unwrap().cluster_id, None);
+    // Somebody mends it: the right volume is back.
+    stage.cast(|cast| cast.identities.extend([(ip(1), bound(1, CLUSTER))]));
+    stage.look().await;
+    assert_eq!(stage.hypercube().status.unwrap().cluster_id, Some(CLUSTER.to_string()));
+    assert_eq!(holds(&stage, "Stalled"), Some(false));
+    assert_eq!(stage.events(), ["Adopted"]);
+}
+
+#[tokio::test]
+async fn a_strange_volume_at_one_vertex_stalls_it_while_the_rest_serves() {
+    let mut stage = settled(json!({})).await;
+    stage.cast(|cast| cast.identities.extend([(ip(1), bound(1, OTHER))]));
+    assert_eq!(stage.look().await, [STATUS]);
+    assert_eq!(condition(&stage, "Stalled"), ("True".into(), "MixedIdentities".into()));
+    assert_eq!(holds(&stage, "Ready"), Some(true));
+    assert_eq!(stage.changes(), [], "it is neither added nor replaced");
+    assert_eq!(stage.events(), ["MixedIdentities"]);
+}
+
+#[tokio::test]
+async fn a_drain_that_is_blocked_is_told_once_and_no_failure() {
+    let mut stage = settled(json!({"replicas": 4})).await;
+    stage.edit(|hypercube| hypercube["spec"]["replicas"] = 3.into());
+    stage.look().await;
+    stage.notes();
+    let blocked = |why: &str| {
+        let why = why.to_owned();
+        move |scene: crate::plan::tests::scene::Scene| {
+            scene.leaving(3, 2).member(3, |member| member.obstacle = Some(why))
+        }
+    };
+    stands(&stage, 4, blocked("vertex 10 is down"));
+    stage.look().await;
+    assert_eq!(condition(&stage, "Draining"), ("True".into(), "DrainBlocked".into()));
+    assert_eq!(holds(&stage, "Stalled"), Some(false));
+    let note = "demo-3 cannot be drained now: vertex 10 is down";
+    assert_eq!(stage.notes(), [said("DrainBlocked", note)]);
+    stage.look().await;
+    assert_eq!(stage.notes(), []);
+}
+
+#[tokio::test]
+async fn a_rotation_of_secrets_waits_for_every_pod() {
+    let mut stage = settled(json!({})).await;
+    stage.trouble_pod(2);
+    stage.look().await;
+    stage.edit(|hypercube| hypercube["spec"]["secretRotation"] = 1.into());
+    for _ in 0..3 {
+        let writes = stage.look().await;
+        assert!(!writes.iter().any(|write| write.contains("secrets")), "{writes:?}");
+    }
+    stage.end_pod(2);
+    stage.run_pods();
+    assert!(stage.look().await.contains(&"PATCH secrets/demo-secrets".into()));
+}
