@@ -226,6 +226,7 @@ impl Scene {
                 lost: Vec::new(),
             },
             cluster: Cluster {
+                feature_level: 1,
                 cluster_id: CLUSTER,
                 answered_by: label(0),
                 version: "0".into(),
