@@ -32,6 +32,12 @@ pub struct Args {
 }
 
 impl Args {
+    /// What tells this operator, with all its replicas, from others.
+    #[must_use]
+    pub fn name(&self) -> String {
+        format!("{}/{}", self.namespace, self.lease)
+    }
+
     /// The namespace to look after; none for all.
     #[must_use]
     pub fn watched(&self) -> Option<&str> {

@@ -15,6 +15,7 @@ use crate::events::Events;
 use crate::metrics::Metrics;
 use crate::names::Names;
 use crate::peers::Peers;
+use crate::tenure::Tenure;
 use crate::world::World;
 
 /// Label of a machine: its zone.
@@ -40,6 +41,10 @@ pub struct Context {
     pub events: Events,
     /// What was said already.
     pub said: Said,
+    /// This operator's name, among others.
+    pub operator: String,
+    /// Which Hypercubes are this operator's.
+    pub tenure: Tenure,
     zones: Mutex<HashMap<String, String>>,
 }
 
@@ -59,6 +64,8 @@ pub struct Parts {
     pub domain: String,
     /// Figures.
     pub metrics: Arc<Metrics>,
+    /// This operator's name, among others.
+    pub operator: String,
     /// The operator's own pod, for Events.
     pub instance: Option<String>,
 }
@@ -67,7 +74,7 @@ impl Context {
     /// A context of these parts.
     #[must_use]
     pub fn new(parts: Parts) -> Self {
-        let Parts { client, world, hypercubes, peers, defaults, domain, metrics, instance } = parts;
+        let Parts { client, world, hypercubes, peers, defaults, domain, metrics, operator, instance } = parts;
         let events = Events::new(client.clone(), instance);
         Self {
             client,
@@ -79,6 +86,8 @@ impl Context {
             metrics,
             events,
             said: Said::default(),
+            operator,
+            tenure: Tenure::default(),
             zones: Mutex::default(),
         }
     }
@@ -115,6 +124,13 @@ impl Context {
                 String::new()
             }
         }
+    }
+
+    /// Whether another operator looks after a Hypercube.
+    #[must_use]
+    pub fn is_anothers(&self, hypercube: &Hypercube) -> bool {
+        let holder = hypercube.status.as_ref().and_then(|status| status.operator.as_ref());
+        holder.is_some_and(|holder| *holder != self.operator)
     }
 
     /// Topics that are declared for a hypercube, from whatever namespace.

@@ -26,6 +26,7 @@ pub mod reconcile;
 pub mod run;
 pub mod secrets;
 pub mod status;
+pub mod tenure;
 pub mod topics;
 pub mod validate;
 pub mod verdicts;

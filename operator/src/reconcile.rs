@@ -3,6 +3,7 @@
 mod carry;
 mod keep;
 mod look;
+mod turn;
 mod write;
 
 use std::sync::Arc;
@@ -52,6 +53,9 @@ async fn reconcile_once(hypercube: &Hypercube, context: &Context) -> Result<Next
         // Everything that is to go has an owner; nothing is to be done by hand.
         return Ok(Next::await_change());
     }
+    if let Some(next) = turn::not_now(context, hypercube).await? {
+        return Ok(next);
+    }
     let names = context.names(hypercube);
     let faults = validate::faults(&hypercube.spec);
     if !faults.is_empty() {
@@ -93,6 +97,7 @@ async fn reconcile_once(hypercube: &Hypercube, context: &Context) -> Result<Next
     }
     announce::remarks(context, hypercube, &plan.remarks).await;
     let mut next = status::status(facts, memory, Some(&secrets), hypercube.metadata.generation);
+    next.operator = Some(context.operator.clone());
     orphans::update(context, hypercube, facts, &peers, &mut next).await;
     next.conditions = conditions::merge(
         &before.conditions,

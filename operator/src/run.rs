@@ -143,6 +143,7 @@ async fn act(client: Client, args: Args, metrics: Arc<Metrics>, stopped: watch::
         world: world.clone(),
         hypercubes: hypercubes.store(),
         peers: Arc::new(Http),
+        operator: args.name(),
         defaults: Defaults { image: args.node_image, operator_namespace: args.namespace },
         domain: args.cluster_domain,
         metrics: Arc::clone(&metrics),

@@ -66,6 +66,9 @@ async fn reconcile_once(topic: &HypercubeTopic, context: &Context) -> Result<Nex
     if topic.metadata.deletion_timestamp.is_some() {
         return Ok(Next::await_change());
     }
+    if reference::hypercube(context, topic).is_some_and(|hypercube| context.is_anothers(&hypercube)) {
+        return Ok(Next::requeue(LATER));
+    }
     let mut next = topic.status.clone().unwrap_or_default();
     let outcome = keep(topic, context, &mut next).await?;
     let verdicts = verdicts(&outcome);

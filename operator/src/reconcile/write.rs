@@ -51,6 +51,7 @@ pub(super) async fn faulty(context: &Context, hypercube: &Hypercube, faults: &[S
     conditions.extend(before.conditions.iter().filter(is_kept).cloned());
     let order = |condition: &Condition| conditions::ALL.iter().position(|kind| *kind == condition.type_);
     conditions.sort_by_key(order);
-    let next = HypercubeStatus { observed_generation: generation, conditions, ..before };
+    let operator = Some(context.operator.clone());
+    let next = HypercubeStatus { observed_generation: generation, operator, conditions, ..before };
     status(context, hypercube, &next).await
 }

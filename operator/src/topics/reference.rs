@@ -28,6 +28,13 @@ pub(super) struct Reference {
     pub topic: Name,
 }
 
+/// The Hypercube that a resource names.
+pub(super) fn hypercube(context: &Context, topic: &HypercubeTopic) -> Option<Arc<Hypercube>> {
+    let wished = &topic.spec.hypercube;
+    let namespace = wished.namespace.as_deref().or(topic.metadata.namespace.as_deref());
+    context.hypercubes.get(&ObjectRef::new(&wished.name).within(namespace.unwrap_or_default()))
+}
+
 /// Finds what a resource stands for.
 pub(super) async fn resolve(
     context: &Context,
@@ -40,7 +47,7 @@ pub(super) async fn resolve(
     let own = topic.metadata.namespace.clone().unwrap_or_default();
     let wished = &topic.spec.hypercube;
     let namespace = wished.namespace.clone().unwrap_or_else(|| own.clone());
-    let Some(hypercube) = context.hypercubes.get(&ObjectRef::new(&wished.name).within(&namespace)) else {
+    let Some(hypercube) = hypercube(context, topic) else {
         return stalled("HypercubeMissing", format!("there is no Hypercube {namespace}/{}", wished.name));
     };
     if !is_admitted(context, &hypercube, &own).await? {

@@ -4,9 +4,8 @@ use hcube_api::topics::Topic;
 use hcube_crd::HypercubeTopic;
 use hcube_crd::topic::TopicDeletionPolicy;
 use kube::Api;
-use kube::runtime::reflector::ObjectRef;
 
-use super::{name_of, status};
+use super::{name_of, reference, status};
 use crate::announce;
 use crate::contacts::contacts;
 use crate::context::Context;
@@ -24,10 +23,8 @@ pub async fn removed(context: &Context, topic: &HypercubeTopic) -> Result<(), Er
     if policy == TopicDeletionPolicy::Retain || !is_gone(context, topic).await? {
         return Ok(());
     }
-    let own = topic.metadata.namespace.clone().unwrap_or_default();
-    let wished = &topic.spec.hypercube;
-    let namespace = wished.namespace.clone().unwrap_or(own);
-    let Some(hypercube) = context.hypercubes.get(&ObjectRef::new(&wished.name).within(&namespace)) else {
+    let Some(hypercube) = reference::hypercube(context, topic).filter(|found| !context.is_anothers(found))
+    else {
         return Ok(());
     };
     let names = context.names(&hypercube);

@@ -13,6 +13,9 @@ pub struct HypercubeStatus {
     /// The generation of the resource that this is about.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
+    /// The operator that looks after it: its namespace and its Lease.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub operator: Option<String>,
     /// Peers that belong to it.
     #[serde(default)]
     pub replicas: i32,

@@ -102,6 +102,53 @@ async fn a_drain_that_is_blocked_is_told_once_and_no_failure() {
 }
 
 #[tokio::test]
+async fn a_hypercube_of_another_operator_is_claimed_and_left_alone_for_a_while() {
+    let mut stage = settled(json!({})).await;
+    stage.know();
+    stage.declare("shop", "quakes", json!({}));
+    assert_eq!(stage.hypercube().status.unwrap().operator.as_deref(), Some("hcube-system/hcube-operator"));
+    stage.edit(|hypercube| {
+        hypercube["status"]["operator"] = "elsewhere/hcube".into();
+        hypercube["spec"]["image"] = "hcube-node:next".into();
+    });
+    stage.know();
+    assert_eq!(stage.look_at("shop", "quakes").await, [""; 0], "topics are the other's as well");
+    // This one had it, and its name comes later.
+    assert_eq!(stage.look().await, [""; 0]);
+    let note = "elsewhere/hcube looks after this Hypercube, and hcube-system/hcube-operator leaves it alone: \
+                no two operators may watch the same namespace";
+    assert_eq!(stage.notes(), [said("OtherOperator", note)]);
+    assert_eq!(stage.look().await, [""; 0]);
+    assert_eq!((stage.notes(), stage.topic_changes()), (vec![], vec![]));
+    // The other one gives it back.
+    stage.edit(|hypercube| hypercube["status"]["operator"] = "hcube-system/hcube-operator".into());
+    stage.know();
+    assert_eq!(stage.look().await, ["PATCH statefulsets/demo", STATUS]);
+}
+
+#[tokio::test]
+async fn what_another_operator_takes_is_taken_back_by_the_one_whose_name_comes_first() {
+    let mut stage = settled(json!({})).await;
+    stage.edit(|hypercube| {
+        hypercube["status"]["operator"] = "later/hcube".into();
+        hypercube["spec"]["image"] = "hcube-node:next".into();
+    });
+    assert_eq!(stage.look().await, [STATUS], "its name, and nothing else");
+    assert_eq!(stage.hypercube().status.unwrap().operator.as_deref(), Some("hcube-system/hcube-operator"));
+    assert_eq!(stage.events(), ["OtherOperator"]);
+    assert_eq!(stage.look().await, ["PATCH statefulsets/demo", STATUS]);
+}
+
+#[tokio::test]
+async fn a_successor_writes_its_name_and_waits() {
+    let mut stage = Stage::new(json!({}));
+    stage.edit(|hypercube| hypercube["status"] = json!({"operator": "gone/hcube"}));
+    assert_eq!(stage.look().await, [STATUS]);
+    assert_eq!(stage.events(), ["TakenOver"]);
+    assert_eq!(stage.look().await, [""; 0], "the other one may still be there");
+}
+
+#[tokio::test]
 async fn a_rotation_of_secrets_waits_for_every_pod() {
     let mut stage = settled(json!({})).await;
     stage.trouble_pod(2);

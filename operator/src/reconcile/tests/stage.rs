@@ -91,6 +91,7 @@ impl Stage {
             defaults: Defaults { image: "hcube-node:test".into(), operator_namespace: "hcube-system".into() },
             domain: "cluster.local".into(),
             metrics: Arc::new(Metrics::default()),
+            operator: "hcube-system/hcube-operator".into(),
             instance: None,
         });
         let names =
