@@ -27,6 +27,12 @@ impl Error {
         self.status() == Some(404)
     }
 
+    /// Whether the same will be answered until somebody mends something: a quota, a right, an object.
+    #[must_use]
+    pub fn is_lasting(&self) -> bool {
+        matches!(self, Self::Object(_)) || matches!(self.status(), Some(403 | 422))
+    }
+
     fn status(&self) -> Option<u16> {
         match self {
             Self::Kube(kube::Error::Api(status)) => Some(status.code),

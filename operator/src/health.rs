@@ -60,3 +60,23 @@ async fn metrics(State(health): State<Health>) -> ([(http::HeaderName, &'static 
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     ([(CONTENT_TYPE, kind)], health.metrics.text())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_process_is_ready_once_kubernetes_has_answered() {
+        let health = Health::new(Arc::new(Metrics::default()));
+        assert_eq!(ready(State(health.clone())).await.0, StatusCode::SERVICE_UNAVAILABLE);
+        health.is_ready();
+        assert_eq!(ready(State(health.clone())).await.0, StatusCode::OK);
+        health.metrics.stands("shop", "demo", true, false, 3);
+        let figure = "hcube_operator_hypercube_members{namespace=\"shop\",name=\"demo\"} 3";
+        assert!(health.metrics.text().contains(figure));
+        health.metrics.gone("shop", "demo");
+        assert!(!health.metrics.text().contains("demo"));
+        let (_, text) = metrics(State(health)).await;
+        assert!(text.ends_with("# EOF\n"));
+    }
+}

@@ -1,6 +1,6 @@
 //! What was found, in the form that plans are made from: no API types of Kubernetes, nothing that is not looked at.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use hcube_api::admin::{Identity, MemberStatus, Members};
 use hcube_api::cluster::{Cluster, SlotPlacement};
@@ -18,6 +18,8 @@ pub struct Observed {
     pub claims: BTreeMap<u16, Claim>,
     /// Who the pods say that they are. A pod without an address, or one that ends, was not asked.
     pub identities: BTreeMap<u16, Answered>,
+    /// Pods that know none of the tokens that the operator shows.
+    pub strangers: BTreeSet<u16>,
     /// The hypercube as its peers see it; none where no peer could tell.
     pub cube: Option<Cube>,
     /// What is known of the storage class that the claims ask for.

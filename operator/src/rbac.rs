@@ -85,6 +85,14 @@ const RULES: &[Rule] = &[
     ),
 ];
 
+/// Whether some rule allows this.
+#[cfg(test)]
+pub(crate) fn allows(group: &str, resource: &str, verb: &str) -> bool {
+    RULES.iter().any(|(_, of, resources, verbs, _)| {
+        *of == group && resources.contains(&resource) && verbs.contains(&verb)
+    })
+}
+
 /// The rules by where they are needed, as roles have them.
 #[must_use]
 pub fn data() -> Value {

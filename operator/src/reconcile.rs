@@ -59,14 +59,16 @@ async fn reconcile_once(hypercube: &Hypercube, context: &Context) -> Result<Next
     let names = context.names(hypercube);
     let faults = validate::faults(&hypercube.spec);
     if !faults.is_empty() {
-        let remarks =
-            [Remark { gravity: Gravity::Stalled, reason: "InvalidSpec", message: faults.join("; ") }];
-        announce::remarks(context, hypercube, &remarks).await;
-        write::faulty(context, hypercube, &faults).await?;
-        return Ok(Next::requeue(LATER));
+        return stall(context, hypercube, "InvalidSpec", faults.join("; ")).await;
     }
     let before = hypercube.status.clone().unwrap_or_default();
-    let mut secrets = keep::secrets(context, hypercube, &names).await?;
+    let mut secrets = match keep::secrets(context, hypercube, &names).await {
+        Ok(secrets) => secrets,
+        Err(error) if error.is_lasting() => {
+            return stall(context, hypercube, "NoSecrets", error.to_string()).await;
+        }
+        Err(error) => return Err(error),
+    };
     let (observed, peers) = look::look(context, hypercube, &names, &secrets).await;
     let facts = Facts { names: &names, spec: &hypercube.spec, status: &before, observed: &observed };
     let mut plan = plan::plan(facts);
@@ -80,7 +82,8 @@ async fn reconcile_once(hypercube: &Hypercube, context: &Context) -> Result<Next
         }];
     } else {
         let mut decisions = Decisions::of(context, hypercube);
-        secrets = keep::rotated(context, hypercube, facts, secrets, &mut decisions).await?;
+        let rotated = keep::rotated(context, hypercube, facts, &secrets, &mut decisions).await;
+        let failed = rotated.map(|rotated| secrets = rotated).err();
         let objects = build::objects(Inputs {
             names: &names,
             spec: &hypercube.spec,
@@ -93,6 +96,7 @@ async fn reconcile_once(hypercube: &Hypercube, context: &Context) -> Result<Next
         let mut failures = carry::apply_all(context, facts, &plan, &objects, &mut decisions).await;
         failures.extend(carry::act_all(context, facts, &peers, &mut memory, &plan, &mut decisions).await);
         decisions.end();
+        failures.extend(failed.map(|error| carry::failure(format!("rotation of secrets: {error}"))));
         plan.remarks.extend(failures);
     }
     announce::remarks(context, hypercube, &plan.remarks).await;
@@ -110,6 +114,19 @@ async fn reconcile_once(hypercube: &Hypercube, context: &Context) -> Result<Next
     let stalled = conditions::holds(&next.conditions, conditions::STALLED) == Some(true);
     context.metrics.stands(&names.namespace, &names.name, ready, stalled, next.replicas);
     Ok(Next::requeue(pause(&plan, &next)))
+}
+
+/// Says why nothing can be done, and leaves all as it is.
+async fn stall(
+    context: &Context,
+    hypercube: &Hypercube,
+    reason: &'static str,
+    message: String,
+) -> Result<Next, Error> {
+    let remark = Remark { gravity: Gravity::Stalled, reason, message };
+    announce::remarks(context, hypercube, std::slice::from_ref(&remark)).await;
+    write::stalled(context, hypercube, &remark).await?;
+    Ok(Next::requeue(LATER))
 }
 
 fn pause(plan: &Plan, status: &hcube_crd::HypercubeStatus) -> Duration {

@@ -123,13 +123,13 @@ fn verdicts(outcome: &Outcome) -> [Verdict; 3] {
     match outcome {
         Outcome::Kept => [
             Verdict::new(READY, true, "AsDeclared", "the topic is as declared"),
-            Verdict::new(RECONCILING, false, "AsDeclared", ""),
-            Verdict::new(STALLED, false, "AsDeclared", ""),
+            Verdict::new(RECONCILING, false, "AsDeclared", "the topic is as declared"),
+            Verdict::new(STALLED, false, "AsDeclared", "nothing has to be mended"),
         ],
         Outcome::Waiting(reason, message) => [
             Verdict::new(READY, false, reason, message),
             Verdict::new(RECONCILING, true, reason, message),
-            Verdict::new(STALLED, false, "Progressing", ""),
+            Verdict::new(STALLED, false, "Progressing", "nothing has to be mended"),
         ],
         Outcome::Stalled(reason, message) => [
             Verdict::new(READY, false, reason, message),

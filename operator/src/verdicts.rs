@@ -27,12 +27,12 @@ pub fn verdicts(facts: Facts<'_>, plan: &Plan) -> Vec<Verdict> {
     ]
 }
 
-/// The conditions that a resource with faults changes: what runs goes on as it is.
+/// The conditions that change where nothing can be done: what runs goes on as it is.
 #[must_use]
-pub fn faulty(faults: &[String]) -> Vec<Verdict> {
+pub fn faulty(reason: &str, message: &str) -> Vec<Verdict> {
     vec![
-        Verdict::new(RECONCILING, false, "InvalidSpec", "nothing is changed until the resource is mended"),
-        Verdict::new(STALLED, true, "InvalidSpec", faults.join("; ")),
+        Verdict::new(RECONCILING, false, reason, "nothing is changed until that is mended"),
+        Verdict::new(STALLED, true, reason, message),
     ]
 }
 
@@ -75,7 +75,7 @@ fn ready(facts: Facts<'_>, plan: &Plan, cube: Option<&Cube>) -> Verdict {
 fn stalled(plan: &Plan) -> Verdict {
     match first(plan, Gravity::Stalled) {
         Some((reason, message)) => Verdict::new(STALLED, true, reason, message),
-        None => Verdict::new(STALLED, false, "Progressing", ""),
+        None => Verdict::new(STALLED, false, "Progressing", "nothing has to be mended"),
     }
 }
 
@@ -90,7 +90,7 @@ fn reconciling(plan: &Plan, cube: Option<&Cube>, is_stalled: bool) -> Verdict {
         None if moving > 0 => {
             Verdict::new(RECONCILING, true, "Rebalancing", format!("{moving} slots have to move"))
         }
-        None => Verdict::new(RECONCILING, false, "Settled", ""),
+        None => Verdict::new(RECONCILING, false, "Settled", "all is as wished"),
     }
 }
 
@@ -101,7 +101,7 @@ fn draining(plan: &Plan, cube: Option<&Cube>) -> Verdict {
         .map(|member| format!("vertex {} (node {})", member.label, member.node_id))
         .collect();
     if leaving.is_empty() {
-        return Verdict::new(DRAINING, false, "NobodyLeaves", "");
+        return Verdict::new(DRAINING, false, "NobodyLeaves", "no peer leaves");
     }
     let (reason, message) =
         first(plan, Gravity::Draining).unwrap_or(("Draining", format!("{} leave", leaving.join(", "))));
@@ -110,18 +110,20 @@ fn draining(plan: &Plan, cube: Option<&Cube>) -> Verdict {
 
 fn rebalancing(cube: Option<&Cube>) -> Verdict {
     let Some(rebalance) = cube.map(|cube| cube.cluster.rebalance) else {
-        return Verdict::unknown(REBALANCING, "NoPeerAnswers", "");
+        return Verdict::unknown(REBALANCING, "NoPeerAnswers", "no peer tells where the slots are");
     };
     let (moving, waiting) = (rebalance.moving, rebalance.waiting);
     if moving + waiting == 0 {
-        return Verdict::new(REBALANCING, false, "Balanced", "");
+        return Verdict::new(REBALANCING, false, "Balanced", "every slot is where it should be");
     }
     let paused = if rebalance.paused { "; rebalancing is paused" } else { "" };
     Verdict::new(REBALANCING, true, "Moving", format!("{moving} slots move, {waiting} wait{paused}"))
 }
 
 fn degraded(facts: Facts<'_>, plan: &Plan, cube: Option<&Cube>) -> Verdict {
-    let Some(cube) = cube else { return Verdict::unknown(DEGRADED, "NoPeerAnswers", "") };
+    let Some(cube) = cube else {
+        return Verdict::unknown(DEGRADED, "NoPeerAnswers", "no peer tells what is missing");
+    };
     let mut reasons: Vec<(&'static str, String)> = first(plan, Gravity::Degraded).into_iter().collect();
     let down: Vec<String> = cube
         .members
@@ -139,7 +141,7 @@ fn degraded(facts: Facts<'_>, plan: &Plan, cube: Option<&Cube>) -> Verdict {
         reasons.push(("UnderReplicated", format!("{short} slots have fewer replicas than they should have")));
     }
     match reasons.first() {
-        None => Verdict::new(DEGRADED, false, "Complete", ""),
+        None => Verdict::new(DEGRADED, false, "Complete", "every peer is ready and every replica is there"),
         Some((reason, _)) => {
             let message = reasons.iter().map(|(_, message)| message.as_str()).collect::<Vec<_>>().join("; ");
             Verdict::new(DEGRADED, true, reason, message)

@@ -57,6 +57,12 @@ fn judge(identity: &Identity, member: &MemberStatus, cluster: ClusterId) -> Judg
     }
     match (identity.cluster_id, identity.node_id) {
         (None, _) => Judgement::Lost,
+        // Volumes that changed places: a vertex stays with its disk, whichever pod that is given.
+        (Some(theirs), Some(node))
+            if theirs == cluster && identity.vertex.is_some_and(|own| own != member.vertex) =>
+        {
+            Judgement::Foreign(format!("node {node} at another vertex"))
+        }
         (Some(theirs), _) if theirs != cluster => Judgement::Foreign(format!("the hypercube {theirs}")),
         // The view may be older than the peer that was added by it.
         (Some(_), Some(node)) if node > member.node_id => Judgement::Same,

@@ -18,6 +18,18 @@ pub(super) fn plan(facts: Facts<'_>, plan: &mut Plan) {
     if let Some(message) = &facts.observed.set_trouble {
         plan.stall("PodsCannotBeCreated", message.clone());
     }
+    if !facts.observed.strangers.is_empty() {
+        let pods: Vec<String> = facts.observed.strangers.iter().map(|&ordinal| facts.pod(ordinal)).collect();
+        plan.stall(
+            "SecretsDiffer",
+            format!(
+                "{} do not accept the token of the Secret {}: bring back what it held, or delete all pods at the same \
+                 time, so that they start with what it holds now",
+                pods.join(", "),
+                facts.names.secret()
+            ),
+        );
+    }
     for (&ordinal, pod) in &facts.observed.pods {
         let Some(trouble) = &pod.trouble else { continue };
         let message = format!("{}: {} ({})", facts.pod(ordinal), trouble.message, trouble.reason);

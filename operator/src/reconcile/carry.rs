@@ -74,7 +74,7 @@ pub(super) async fn act_all(
     failures
 }
 
-fn failure(message: String) -> Remark {
+pub(super) fn failure(message: String) -> Remark {
     Remark { gravity: Gravity::Waiting, reason: "StepFailed", message }
 }
 

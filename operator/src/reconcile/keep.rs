@@ -41,12 +41,12 @@ pub(super) async fn rotated(
     context: &Context,
     hypercube: &Hypercube,
     facts: Facts<'_>,
-    secrets: Secrets,
+    secrets: &Secrets,
     decisions: &mut Decisions<'_>,
 ) -> Result<Secrets, Error> {
-    let is_rolled_out = is_rolled_out(facts, &secrets);
+    let is_rolled_out = is_rolled_out(facts, secrets);
     let Some(next) = secrets.next(hypercube.spec.secret_rotation, is_rolled_out, mint) else {
-        return Ok(secrets);
+        return Ok(secrets.clone());
     };
     let api: Api<Secret> = Api::namespaced(context.client.clone(), &facts.names.namespace);
     let object = next.object(facts.names, &build::owner(hypercube));

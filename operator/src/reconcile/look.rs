@@ -1,6 +1,7 @@
 //! Everything that a plan is made from, gathered: from watches, from peers, and now and then by a question to Kubernetes.
 
 use futures_util::future::join_all;
+use hcube_api::Code;
 use hcube_core::ids::ClusterId;
 use hcube_crd::Hypercube;
 use k8s_openapi::api::core::v1::{Event, PersistentVolumeClaim};
@@ -77,7 +78,12 @@ async fn ask(context: &Context, observed: &mut Observed, secrets: &Secrets) -> (
                 peers.push((rank, peer));
                 Answered::Is(identity)
             }
-            Err(error) => Answered::Silent(error.to_string()),
+            Err(error) => {
+                if error.code() == Some(Code::Unauthorized) {
+                    observed.strangers.insert(ordinal);
+                }
+                Answered::Silent(error.to_string())
+            }
         };
         observed.identities.insert(ordinal, answer);
     }

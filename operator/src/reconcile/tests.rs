@@ -185,9 +185,28 @@ async fn secrets_are_made_once_and_damaged_ones_are_left_alone() {
     let mut stage = settled(json!({})).await;
     let path = "/api/v1/namespaces/shop/secrets/demo-secrets";
     stage.server.lock().unwrap().objects.get_mut(path).unwrap()["data"] = json!({});
-    let (writes, next) = stage.look_of(Arc::new(stage.hypercube())).await;
-    assert_eq!(writes, [""; 0]);
-    assert!(next.unwrap_err().to_string().contains("holds no token"));
+    assert_eq!(stage.look().await, [STATUS]);
+    assert_eq!(condition(&stage, "Stalled"), ("True".into(), "NoSecrets".into()));
+    assert_eq!(holds(&stage, "Ready"), Some(true), "what runs goes on");
+    let note = "the Secret demo-secrets holds no token and peer secret";
+    assert_eq!(stage.notes(), [said("NoSecrets", note)]);
+    assert_eq!(stage.look().await, [""; 0]);
+    stage.server.lock().unwrap().objects.remove(path);
+    let writes = stage.look().await;
+    assert_eq!(writes, ["POST secrets", STATUS]);
+    assert_eq!(holds(&stage, "Stalled"), Some(false));
+}
+
+#[tokio::test]
+async fn a_secret_that_a_quota_forbids_is_told() {
+    let mut stage = Stage::new(json!({}));
+    stage.server.lock().unwrap().refused.insert("secrets".into(), 403);
+    assert_eq!(stage.look().await, ["POST secrets", STATUS]);
+    assert_eq!(condition(&stage, "Stalled"), ("True".into(), "NoSecrets".into()));
+    assert_eq!(stage.events(), ["NoSecrets"]);
+    stage.server.lock().unwrap().refused.clear();
+    assert!(stage.look().await.contains(&"PATCH statefulsets/demo".into()));
+    assert_eq!(holds(&stage, "Stalled"), Some(false));
 }
 
 #[tokio::test]

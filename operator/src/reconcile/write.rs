@@ -10,6 +10,7 @@ use serde_json::json;
 use crate::context::Context;
 use crate::error::Error;
 use crate::names::MANAGER;
+use crate::plan::Remark;
 use crate::verdicts;
 
 /// Writes the status.
@@ -37,14 +38,14 @@ pub(super) async fn status(
     Ok(())
 }
 
-/// Writes that a resource has faults. All else stays as it was known.
-pub(super) async fn faulty(context: &Context, hypercube: &Hypercube, faults: &[String]) -> Result<(), Error> {
+/// Writes what has to be mended before anything is done. All else stays as it was known.
+pub(super) async fn stalled(context: &Context, hypercube: &Hypercube, why: &Remark) -> Result<(), Error> {
     let before = hypercube.status.clone().unwrap_or_default();
     let generation = hypercube.metadata.generation;
     let now = crate::context::now();
-    let mut verdicts = verdicts::faulty(faults);
+    let mut verdicts = verdicts::faulty(why.reason, &why.message);
     if !before.conditions.iter().any(|known| known.type_ == conditions::READY) {
-        verdicts.push(Verdict::new(conditions::READY, false, "InvalidSpec", faults.join("; ")));
+        verdicts.push(Verdict::new(conditions::READY, false, why.reason, &why.message));
     }
     let mut conditions = conditions::merge(&before.conditions, &verdicts, generation, &now);
     let is_kept = |known: &&Condition| verdicts.iter().all(|verdict| verdict.kind != known.type_);

@@ -76,8 +76,12 @@ async fn is_admitted(context: &Context, hypercube: &Hypercube, namespace: &str) 
         return Ok(allowed.from == NamespacesFrom::All);
     }
     let namespaces: Api<Namespace> = Api::all(context.client.clone());
-    let labels = namespaces.get_metadata(namespace).await?.metadata.labels.unwrap_or_default();
-    Ok(fits(allowed, &labels))
+    match namespaces.get_metadata(namespace).await {
+        Ok(found) => Ok(fits(allowed, &found.metadata.labels.unwrap_or_default())),
+        // An operator that may not look at namespaces admits none by their labels.
+        Err(kube::Error::Api(status)) if status.is_forbidden() => Ok(false),
+        Err(error) => Err(error.into()),
+    }
 }
 
 fn fits(allowed: &AllowedNamespaces, labels: &BTreeMap<String, String>) -> bool {

@@ -143,6 +143,13 @@ fn an_empty_volume_is_replaced_in_place() {
         vertex: Some(Vertex(1)),
     };
     assert_eq!(Scene::standing(3, json!({})).is(1, newer).steps(), "3 pods");
+    // Two volumes changed places.
+    let scene = Scene::standing(3, json!({}));
+    let (one, two) =
+        (scene.observed.identity(1).unwrap().clone(), scene.observed.identity(2).unwrap().clone());
+    let scene = scene.is(1, two).is(2, one);
+    assert_eq!(scene.steps(), "3 pods");
+    assert_eq!(scene.reasons(Gravity::Stalled), ["MixedIdentities"; 2]);
     // An older disk came back, whose node has left for ever.
     let older = Identity {
         incarnation: Incarnation(7),

@@ -80,6 +80,61 @@ async fn a_strange_volume_at_one_vertex_stalls_it_while_the_rest_serves() {
 }
 
 #[tokio::test]
+async fn peers_with_other_secrets_are_told_of() {
+    let mut stage = settled(json!({})).await;
+    // Somebody deleted the Secret.
+    let path = "/api/v1/namespaces/shop/secrets/demo-secrets";
+    stage.server.lock().unwrap().objects.remove(path);
+    stage.cast(|cast| cast.strangers.extend((0..3).map(ip)));
+    assert_eq!(stage.look().await, ["POST secrets", STATUS]);
+    assert_eq!(condition(&stage, "Stalled"), ("True".into(), "SecretsDiffer".into()));
+    assert_eq!(stage.events(), ["SecretsDiffer"]);
+    assert_eq!(stage.look().await, [""; 0], "what runs goes on");
+    stage.cast(|cast| cast.strangers.clear());
+    assert_eq!(stage.look().await, [STATUS]);
+    assert_eq!(holds(&stage, "Stalled"), Some(false));
+}
+
+#[tokio::test]
+async fn a_class_that_is_missing_is_told_until_it_is_there() {
+    let mut stage = Stage::new(json!({"storage": {"size": "1Gi", "className": "fast"}}));
+    stage.look().await;
+    stage.run_pods();
+    for ordinal in 0..3 {
+        stage.hold_back(ordinal, "fast");
+    }
+    stage.events();
+    assert_eq!(stage.look().await, [STATUS]);
+    let (status, reason) = condition(&stage, "Stalled");
+    assert_eq!((status.as_str(), reason.as_str()), ("True", "StorageClassMissing"));
+    assert_eq!(stage.events(), ["PodFailing", "StorageClassMissing"]);
+    assert_eq!(stage.look().await, [""; 0]);
+    let class = json!({"metadata": {"name": "fast"}, "provisioner": "x"});
+    stage.server.lock().unwrap().objects.insert("/apis/storage.k8s.io/v1/storageclasses/fast".into(), class);
+    stage.look().await;
+    assert_eq!(condition(&stage, "Stalled").1, "PodFailing");
+}
+
+#[tokio::test]
+async fn a_quota_is_told_in_kubernetes_own_words() {
+    let mut stage = Stage::new(json!({}));
+    stage.look().await;
+    stage.events();
+    let message = "create Pod demo-0 failed: exceeded quota: tight";
+    let list = json!({
+        "apiVersion": "v1", "kind": "EventList", "metadata": {},
+        "items": [{"metadata": {"name": "e"}, "involvedObject": {}, "message": message}],
+    });
+    stage.server.lock().unwrap().objects.insert("/api/v1/namespaces/shop/events".into(), list);
+    assert_eq!(stage.look().await, [STATUS]);
+    assert_eq!(condition(&stage, "Stalled"), ("True".into(), "PodsCannotBeCreated".into()));
+    assert_eq!(stage.notes(), [said("PodsCannotBeCreated", message)]);
+    stage.run_pods();
+    assert_eq!(stage.look().await, [STATUS]);
+    assert_eq!(holds(&stage, "Stalled"), Some(false), "it heals by itself once there is room");
+}
+
+#[tokio::test]
 async fn a_drain_that_is_blocked_is_told_once_and_no_failure() {
     let mut stage = settled(json!({"replicas": 4})).await;
     stage.edit(|hypercube| hypercube["spec"]["replicas"] = 3.into());

@@ -184,6 +184,7 @@ impl Stage {
             "StatefulSet" => {
                 let mut set = body.clone();
                 set["metadata"]["uid"] = "set".into();
+                set["metadata"]["creationTimestamp"] = "2026-01-01T00:00:00Z".into();
                 // The revision is what the template says, whatever it says.
                 let mut hasher = std::hash::DefaultHasher::new();
                 set["spec"]["template"].to_string().hash(&mut hasher);
@@ -242,6 +243,41 @@ impl Stage {
             condition.status = "False".into();
         }
         self.pods.apply_watcher_event(&Event::Apply(pod));
+    }
+
+    /// Plays a pod that waits for a volume of a class.
+    pub fn hold_back(&mut self, ordinal: u16, class: &str) {
+        let (pod, claim) = (self.names.pod(ordinal), self.names.claim(ordinal));
+        let pods = self.context.world.pods_of(&self.names);
+        let found = pods.iter().find(|found| found.metadata.name.as_ref() == Some(&pod)).unwrap();
+        let mut found = serde_json::to_value(found.as_ref()).unwrap();
+        found["status"] = json!({"conditions": [
+            {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "no volume"},
+        ]});
+        put(&mut self.pods, &found);
+        let claims = self.context.world.claims_of(&self.names);
+        let found = claims.iter().find(|found| found.metadata.name.as_ref() == Some(&claim)).unwrap();
+        let mut found = serde_json::to_value(found.as_ref()).unwrap();
+        found["spec"]["storageClassName"] = class.into();
+        found["status"] = json!({});
+        put(&mut self.claims, &found);
+    }
+
+    /// Plays a volume that has grown.
+    pub fn enlarge_claim(&mut self, ordinal: u16, size: &str) {
+        let claim = self.names.claim(ordinal);
+        let claims = self.context.world.claims_of(&self.names);
+        let found = claims.iter().find(|found| found.metadata.name.as_ref() == Some(&claim)).unwrap();
+        let mut found = serde_json::to_value(found.as_ref()).unwrap();
+        found["spec"]["resources"]["requests"]["storage"] = size.into();
+        found["status"]["capacity"]["storage"] = size.into();
+        put(&mut self.claims, &found);
+    }
+
+    /// Plays the end of the StatefulSet, whose pods stay.
+    pub fn end_set(&mut self) {
+        let set = self.context.world.set_of(&self.names).unwrap();
+        self.sets.apply_watcher_event(&Event::Delete(set.as_ref().clone()));
     }
 
     /// Plays the end of a pod.

@@ -164,7 +164,7 @@ async fn what_the_hypercube_refuses_is_said_and_harms_nothing() {
 }
 
 #[tokio::test]
-async fn each_volume_that_is_to_grow_is_told_of() {
+async fn volumes_grow_then_the_set_is_made_anew() {
     let mut stage = settled(json!({})).await;
     stage.edit(|hypercube| hypercube["spec"]["storage"]["size"] = "2Gi".into());
     let writes = stage.look().await;
@@ -172,4 +172,20 @@ async fn each_volume_that_is_to_grow_is_told_of() {
     assert_eq!(writes.iter().filter(|write| claims.contains(write)).count(), 3, "{writes:?}");
     let growing = |pod: &str| said("VolumeExpanding", &format!("the volume of {pod} is to grow to 2Gi"));
     assert_eq!(stage.notes(), ["demo-0", "demo-1", "demo-2"].map(growing));
+    // Kubernetes has not begun, and the operator may be killed at any moment: what is done is seen in the claims.
+    for ordinal in 0..3 {
+        stage.enlarge_claim(ordinal, "2Gi");
+    }
+    assert!(stage.look().await.contains(&"DELETE statefulsets/demo".into()));
+    assert_eq!(stage.events(), ["SetRecreated"]);
+    stage.end_set();
+    let writes = stage.look().await;
+    assert!(writes.contains(&"PATCH statefulsets/demo".into()), "{writes:?}");
+    assert!(!writes.iter().any(|write| write.starts_with("DELETE")), "its pods are still there: {writes:?}");
+    let set = stage.context.world.set_of(&stage.names).unwrap();
+    let claims = set.spec.as_ref().unwrap().volume_claim_templates.as_ref().unwrap();
+    let requests = claims[0].spec.as_ref().unwrap().resources.as_ref().unwrap().requests.as_ref().unwrap();
+    assert_eq!(requests["storage"].0, "2Gi");
+    stage.look().await;
+    assert_eq!(stage.look().await, [""; 0]);
 }

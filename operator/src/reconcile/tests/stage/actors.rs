@@ -1,6 +1,6 @@
 //! The hypercube of a stage.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
 use futures_util::FutureExt;
@@ -21,6 +21,8 @@ pub struct Cast {
     pub identities: BTreeMap<String, Identity>,
     /// What every peer that belongs to the hypercube sees.
     pub view: Option<(Members, Cluster)>,
+    /// At which addresses no token is accepted.
+    pub strangers: BTreeSet<String>,
     /// At which addresses somebody asked for it.
     pub viewed: Vec<String>,
     /// What was asked for.
@@ -48,7 +50,13 @@ impl Actors {
 impl Peers for Actors {
     fn identity<'a>(&'a self, peer: &'a Peer) -> BoxFuture<'a, Result<Identity, PeerError>> {
         assert_eq!(peer.tokens.first().map(String::len), Some(64), "a token is shown");
-        async move { self.of(peer, |cast| cast.identities.get(&peer.ip).cloned()) }.boxed()
+        async move {
+            if self.0.lock().unwrap().strangers.contains(&peer.ip) {
+                return Err(Problem::new(Code::Unauthorized, "the token is another").into());
+            }
+            self.of(peer, |cast| cast.identities.get(&peer.ip).cloned())
+        }
+        .boxed()
     }
 
     fn members<'a>(&'a self, peer: &'a Peer) -> BoxFuture<'a, Result<Members, PeerError>> {

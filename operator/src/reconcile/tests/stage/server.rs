@@ -9,6 +9,7 @@ use kube::client::Body;
 use serde_json::{Value, json};
 
 use super::NAMESPACE;
+use crate::rbac;
 
 /// What Kubernetes holds, as far as it matters, and what it was asked.
 #[derive(Debug, Default)]
@@ -47,6 +48,8 @@ pub(super) fn serve(server: Arc<Mutex<Server>>) -> Handle {
 
 impl Server {
     fn answer(&mut self, method: &Method, path: &str, body: &Value) -> (u16, Value) {
+        let (group, resource, verb) = right(method, path);
+        assert!(rbac::allows(group, &resource, verb), "no rule allows to {verb} {resource} of {group:?}");
         if method == Method::GET {
             self.reads.push(path.to_owned());
             return match self.objects.get(path) {
@@ -112,6 +115,34 @@ impl Server {
         });
         self.objects.insert(format!("/api/v1/namespaces/{NAMESPACE}/secrets/demo-secrets"), secret);
     }
+}
+
+/// Which right a request needs: API group, resource with its part, verb.
+fn right<'p>(method: &Method, path: &'p str) -> (&'p str, String, &'static str) {
+    let parts: Vec<&str> = path.trim_start_matches('/').split('/').collect();
+    let (group, rest) = match parts[..] {
+        ["api", _, ref rest @ ..] => ("", rest),
+        ["apis", group, _, ref rest @ ..] => (group, rest),
+        _ => panic!("{path}"),
+    };
+    let rest = match rest {
+        ["namespaces", _, rest @ ..] if !rest.is_empty() => rest,
+        rest => rest,
+    };
+    let resource = match rest {
+        [resource, _, part] => format!("{resource}/{part}"),
+        [resource, ..] => (*resource).to_owned(),
+        [] => panic!("{path}"),
+    };
+    let verb = match (method.as_str(), rest.len()) {
+        ("GET", 1) => "list",
+        ("GET", _) => "get",
+        ("POST", _) => "create",
+        ("PATCH", _) => "patch",
+        ("DELETE", _) => "delete",
+        _ => panic!("{method} {path}"),
+    };
+    (group, resource, verb)
 }
 
 fn base64(text: &str) -> Value {
