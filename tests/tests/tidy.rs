@@ -38,6 +38,7 @@ const HEIGHTS: &[(&str, u32)] = &[
     ("hcube-node", 4),
     ("hcube-cli", 5),
     ("hcube-tests", 6),
+    ("hcube-compare", 6),
 ];
 
 /// Packages that compute and nothing else, by their folder: no files, sockets, threads, clocks or randomness.

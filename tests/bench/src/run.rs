@@ -1,0 +1,168 @@
+//! Takes the systems in turns: in each round every system once, on servers of its own, each round in another order.
+
+use std::future::Future;
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::time::Instant;
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::figures::Results;
+use crate::report::say;
+use crate::system::{Launcher, Mode, System};
+use crate::workloads::{
+    Figure, Scale, Workload, batched, concurrent, failover, growth, live, many_topics, memory, one_in_flight,
+    read_back, topic_with_publisher,
+};
+
+/// Peers of all workloads but W9.
+const PEERS: u16 = 3;
+
+/// What is to be measured.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// How much.
+    pub scale: Scale,
+    /// Which workloads, in order.
+    pub workloads: Vec<Workload>,
+    /// Below it every system gets a folder while it runs.
+    pub dir: PathBuf,
+}
+
+type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// A system that can be measured; every [`Launcher`] is one.
+pub trait Contender: Send + Sync {
+    /// The column's name.
+    fn title(&self) -> &'static str;
+
+    /// Version and settings.
+    fn described(&self) -> Vec<(String, String)>;
+
+    /// Measures one round of everything but W9.
+    fn round<'a>(&'a self, plan: &'a Plan, results: &'a mut Results) -> Boxed<'a, ()>;
+
+    /// Measures W9.
+    fn grow<'a>(&'a self, plan: &'a Plan, results: &'a mut Results) -> Boxed<'a, ()>;
+}
+
+impl<L: Launcher> Contender for L {
+    fn title(&self) -> &'static str {
+        self.name()
+    }
+
+    fn described(&self) -> Vec<(String, String)> {
+        Launcher::described(self)
+    }
+
+    fn round<'a>(&'a self, plan: &'a Plan, results: &'a mut Results) -> Boxed<'a, ()> {
+        Box::pin(async move {
+            if let Err(error) = round(self, plan, results).await {
+                say(&format!("{}: {error:#}", self.name()));
+                results.fail(self.name(), "start", &error);
+            }
+        })
+    }
+
+    fn grow<'a>(&'a self, plan: &'a Plan, results: &'a mut Results) -> Boxed<'a, ()> {
+        Box::pin(async move {
+            if self.excuse(Workload::W9).is_some() {
+                return;
+            }
+            let mut grown = Vec::new();
+            for (what, peers) in [("W9 topics", false), ("W9 peers", true)] {
+                say(&format!("{}: {what}", self.name()));
+                let ended = match folder(&plan.dir) {
+                    Ok(place) if peers => growth::peers(self, place.path(), &plan.scale, &mut grown).await,
+                    Ok(place) => growth::topics(self, place.path(), &plan.scale, &mut grown).await,
+                    Err(error) => Err(error),
+                };
+                if let Err(error) = ended {
+                    say(&format!("{}: {what}: {error:#}", self.name()));
+                    results.fail(self.name(), what, &error);
+                }
+            }
+            for (metric, figure) in grown {
+                results.add(self.name(), &metric, figure);
+            }
+        })
+    }
+}
+
+fn folder(dir: &Path) -> Result<tempfile::TempDir> {
+    tempfile::tempdir_in(dir).with_context(|| format!("no folder in {}", dir.display()))
+}
+
+async fn round<L: Launcher>(launcher: &L, plan: &Plan, results: &mut Results) -> Result<()> {
+    let place = folder(&plan.dir)?;
+    let began = Instant::now();
+    let system = launcher.launch(place.path(), PEERS).await?;
+    let publisher = topic_with_publisher(&system, "first", Mode::Prompt).await?;
+    let payload = crate::payload::Payloads::new(crate::workloads::MESSAGE_BYTES).get(0);
+    crate::system::Publisher::enqueue(&*publisher, 0, payload).await?.await?;
+    let start_ms = began.elapsed().as_secs_f64() * 1e3;
+    system.check_settings().await.context("the settings were not reached")?;
+    say(&format!("{}: started in {start_ms:.0} ms", launcher.name()));
+    if plan.workloads.contains(&Workload::W8) {
+        results.add(launcher.name(), "w8-start", start_ms);
+        let (metric, figure) = memory::idle(&system).await?;
+        results.add(launcher.name(), metric, figure);
+    }
+    for &workload in &plan.workloads {
+        if launcher.excuse(workload).is_some() || matches!(workload, Workload::W8 | Workload::W9) {
+            continue;
+        }
+        let began = Instant::now();
+        match measure(&system, workload, &plan.scale).await {
+            Ok(mut figures) => {
+                if workload == Workload::W3 && plan.workloads.contains(&Workload::W8) {
+                    figures.push(memory::loaded(&system)?);
+                }
+                let told: Vec<String> =
+                    figures.iter().map(|(name, value)| format!("{name} {value:.6}")).collect();
+                let seconds = began.elapsed().as_secs_f64();
+                say(&format!("{}: {workload:?} in {seconds:.1} s: {}", launcher.name(), told.join(", ")));
+                for (metric, figure) in figures {
+                    results.add(launcher.name(), metric, figure);
+                }
+            }
+            Err(error) => {
+                say(&format!("{}: {workload:?}: {error:#}", launcher.name()));
+                results.fail(launcher.name(), &format!("{workload:?}"), &error);
+            }
+        }
+    }
+    Ok(())
+}
+
+async fn measure<S: System>(system: &S, workload: Workload, scale: &Scale) -> Result<Vec<Figure>> {
+    match workload {
+        Workload::W1 => one_in_flight::run(system, scale).await,
+        Workload::W2 => concurrent::run(system, scale).await,
+        Workload::W3 => batched::run(system, scale).await,
+        Workload::W4 => many_topics::run(system, scale).await,
+        Workload::W5 => read_back::run(system, scale).await,
+        Workload::W6 => live::run(system, scale).await,
+        Workload::W7 => failover::run(system, scale).await,
+        Workload::W8 | Workload::W9 => bail!("{workload:?} is measured elsewhere"),
+    }
+}
+
+/// All rounds of all systems; what could not be measured is among the failures.
+pub async fn all(contenders: &[Box<dyn Contender>], plan: &Plan, results: &mut Results) {
+    let does = |wanted: &dyn Fn(Workload) -> bool| plan.workloads.iter().any(|workload| wanted(*workload));
+    if does(&|workload| workload != Workload::W9) {
+        for round in 0..plan.scale.rounds as usize {
+            for turn in 0..contenders.len() {
+                let contender = &contenders[(turn + round) % contenders.len()];
+                say(&format!("round {} of {}: {}", round + 1, plan.scale.rounds, contender.title()));
+                contender.round(plan, results).await;
+            }
+        }
+    }
+    if does(&|workload| workload == Workload::W9) {
+        for contender in contenders {
+            contender.grow(plan, results).await;
+        }
+    }
+}
