@@ -2,7 +2,7 @@
 
 use hcube_tests::kubernetes::{Hypercube, Namespace, kubectl, resource, spec};
 use hcube_tests::seconds;
-use serde_json::{Value, json};
+use serde_json::json;
 
 #[test]
 fn volumes_of_two_hypercubes_are_not_mixed_and_the_right_ones_heal_it() {
@@ -47,12 +47,13 @@ fn volumes_of_two_hypercubes_are_not_mixed_and_the_right_ones_heal_it() {
     let _ = demo.check("t", 1, &acked, &[0]);
 
     // And nobody has written to the other's.
-    free(&volume);
-    claim(&namespace, "data-other-0", &volume);
+    reserve(&namespace, &volume, "data-other-0");
+    claim(&namespace, &volume, "data-other-0");
     namespace.apply(&[resource("other", &one)]);
     let object = other.until_settled();
     assert_eq!(object["status"]["clusterId"].as_str(), Some(ids[1].as_str()));
     let _ = other.check("t", 1, &others, &[0]);
+    when_released(&volume, "Delete");
 }
 
 /// Takes the volume of one claim, which goes, and gives it to a new one. Returns its name.
@@ -60,28 +61,33 @@ fn give_volume(namespace: &Namespace, from: &str, to: &str) -> String {
     let found = namespace.get("pvc", from);
     let volume = found.as_ref().and_then(|claim| claim["spec"]["volumeName"].as_str());
     let volume = volume.unwrap_or_else(|| panic!("{from} has no volume: {found:?}")).to_owned();
-    let keep = json!({ "spec": { "persistentVolumeReclaimPolicy": "Retain" } }).to_string();
-    let _ = kubectl(&["patch", "pv", &volume, "-p", &keep]).ok();
+    when_released(&volume, "Retain");
     let _ = namespace.kubectl(&["delete", "pvc", from, "--timeout=60s"]).ok();
-    free(&volume);
-    claim(namespace, to, &volume);
+    reserve(namespace, &volume, to);
+    claim(namespace, &volume, to);
     volume
 }
 
-/// Lets a volume that was kept be bound again.
-fn free(volume: &str) {
-    let free = json!({ "spec": { "claimRef": null } }).to_string();
+/// What becomes of a volume when its claim goes.
+fn when_released(volume: &str, policy: &str) {
+    let policy = json!({ "spec": { "persistentVolumeReclaimPolicy": policy } }).to_string();
+    let _ = kubectl(&["patch", "pv", volume, "-p", &policy]).ok();
+}
+
+/// Lets a volume that was kept be bound again, by this claim and by nobody else's.
+fn reserve(namespace: &Namespace, volume: &str, name: &str) {
     hcube_tests::eventually(&format!("{volume} without a claim"), seconds(60), || {
         let object = kubectl(&["get", "pv", volume, "-o", "json"]).json();
-        // Its claim's end is noticed first.
-        (object["status"]["phase"] != "Bound").then_some(())
+        (object["status"]["phase"] == "Released").then_some(())
     });
-    let _ = kubectl(&["patch", "pv", volume, "--type=merge", "-p", &free]).ok();
+    let claim = json!({ "name": name, "namespace": namespace.name, "uid": null, "resourceVersion": null });
+    let patch = json!({ "spec": { "claimRef": claim } }).to_string();
+    let _ = kubectl(&["patch", "pv", volume, "--type=merge", "-p", &patch]).ok();
 }
 
 /// A claim of exactly this volume.
-fn claim(namespace: &Namespace, name: &str, volume: &str) {
-    let claim: Value = json!({
+fn claim(namespace: &Namespace, volume: &str, name: &str) {
+    namespace.apply(&[json!({
         "apiVersion": "v1",
         "kind": "PersistentVolumeClaim",
         "metadata": { "name": name },
@@ -90,6 +96,5 @@ fn claim(namespace: &Namespace, name: &str, volume: &str) {
             "volumeName": volume,
             "resources": { "requests": { "storage": "1Gi" } },
         },
-    });
-    namespace.apply(&[claim]);
+    })]);
 }

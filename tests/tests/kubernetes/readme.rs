@@ -28,7 +28,7 @@ fn the_lines_with_kubectl_work_and_verify_finds_nothing_missing() {
     for line in lines {
         let scales = line.split("--replicas=").nth(1).and_then(|rest| rest.split(' ').next());
         if scales.is_some() && verify.is_none() {
-            verify = Some(Running::start(demo.afar(&["verify", "--duration", "75s"])));
+            verify = Some(Running::start(demo.afar(&["verify", "--duration", "50s"])));
         }
         let ran = reader.types(&line).expect_code(0);
         assert!(!ran.stdout.is_empty() || !ran.stderr.is_empty(), "{line} says nothing");
