@@ -87,6 +87,13 @@ struct Commit {
 impl Peer {
     /// Takes one event and says what is to be done.
     pub fn handle(&mut self, now: Now, event: Event) -> Vec<Action> {
+        self.take(now, event);
+        self.act()
+    }
+
+    /// Takes one event; what follows from it is told by [`Peer::act`]. Events that come together share what follows:
+    /// many publishes one write, one message to each follower, one answer of each.
+    pub fn take(&mut self, now: Now, event: Event) {
         self.now = now;
         match event {
             Event::Tick => self.tick(),
@@ -114,6 +121,10 @@ impl Peer {
             Event::Compacted { group, result } => self.compacted(group, result),
             Event::Staged { group, file, at, result } => self.staged(group, file, at, result),
         }
+    }
+
+    /// Says what is to be done for every event since the last call.
+    pub fn act(&mut self) -> Vec<Action> {
         self.pump();
         self.arrange_replicas();
         for group in std::mem::take(&mut self.conf_changed) {

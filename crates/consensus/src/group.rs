@@ -2,6 +2,7 @@
 
 mod doubt;
 mod force;
+mod gather;
 mod membership;
 mod snapshots;
 mod start;
@@ -22,6 +23,7 @@ use crate::{
     Committed, CommittedEntry, Config, EntryKind, Follower, Outgoing, ProposeError, Proposed, ReadIndex,
     Ready, Rng, Role,
 };
+use gather::gather;
 use start::raw_node;
 
 pub(crate) use start::Start;
@@ -254,7 +256,7 @@ impl Group {
         let mut sync = false;
         // What a forced write commits is applied once that write is durable.
         while !self.being_forced() && self.raw.has_ready() {
-            sync |= self.one_ready(turn);
+            sync |= self.one_ready(turn, config);
         }
         if let Some(version) = self.forcing.take() {
             self.force(version, turn, config);
@@ -276,7 +278,7 @@ impl Group {
         sync
     }
 
-    fn one_ready(&mut self, turn: &mut Turn<'_>) -> bool {
+    fn one_ready(&mut self, turn: &mut Turn<'_>, config: &Config) -> bool {
         let mut ready = self.raw.ready();
         let sync = ready.must_sync();
         let immediate = ready.take_messages();
@@ -299,7 +301,7 @@ impl Group {
             // hear different entries of the same term after a restart.
             messages.extend(immediate);
         } else {
-            turn.out.messages.extend(self.outgoing(immediate));
+            turn.out.messages.extend(self.outgoing(gather(immediate, config.message_bytes)));
         }
         let changes = self.commit_entries(ready.take_committed_entries(), turn.out);
         turn.out.reads.extend(ready.take_read_states().into_iter().filter_map(|read| {

@@ -17,8 +17,8 @@ use super::{log_thread, maintenance, readers};
 use crate::links::Links;
 use crate::metrics::{Metrics, Queue};
 
-/// Inputs taken before the core looks at the clock again.
-const BATCH_MAX: usize = 512;
+/// Inputs taken together at most: what follows from the first must not wait long for the last.
+const BATCH_MAX: usize = 64;
 /// The status is published no more often than this.
 const STATUS_EVERY: Duration = Duration::from_millis(50);
 
@@ -94,20 +94,17 @@ impl Core {
         let wait = due.saturating_duration_since(Instant::now());
         match self.inputs.receiver.recv_timeout(wait) {
             Ok(input) => {
-                let mut next = Some(input);
-                for _ in 0..BATCH_MAX {
-                    let Some(input) = next.take() else { break };
-                    if !self.take(input) {
-                        return false;
-                    }
+                let mut going = self.take(input);
+                for _ in 1..BATCH_MAX {
                     // Heartbeats do not wait for a burst of large reads.
-                    if Instant::now() >= self.next_tick {
+                    if !going || Instant::now() >= self.next_tick {
                         break;
                     }
-                    next = self.inputs.receiver.try_recv().ok();
+                    let Ok(input) = self.inputs.receiver.try_recv() else { break };
+                    going = self.take(input);
                 }
-                // What a full batch leaves over was taken out of the queue already.
-                if next.is_some_and(|input| !self.take(input)) {
+                self.settle();
+                if !going {
                     return false;
                 }
             }
@@ -118,7 +115,8 @@ impl Core {
         if now >= self.next_tick {
             // A process that was suspended does not catch up on ticks: the time has passed for all of it.
             self.next_tick = (self.next_tick + self.tick).max(now);
-            self.handle(Event::Tick);
+            self.note(Event::Tick);
+            self.settle();
         }
         self.publish(now);
         true
@@ -130,16 +128,16 @@ impl Core {
         match input {
             Input::Event(Event::Cancel(id)) => {
                 self.replies.remove(&id);
-                self.handle(Event::Cancel(id));
+                self.note(Event::Cancel(id));
             }
-            Input::Event(event) => self.handle(event),
+            Input::Event(event) => self.note(event),
             Input::Frame { from, frame, room } => {
-                self.handle(Event::Frame { from, frame });
+                self.note(Event::Frame { from, frame });
                 drop(room);
             }
             Input::Request { id, request, patience_ms, reply } => {
                 self.replies.insert(id, reply);
-                self.handle(Event::Request { id, request, patience_ms });
+                self.note(Event::Request { id, request, patience_ms });
             }
             Input::Invitation { incarnation, reply } => {
                 // Nobody is there any more when the connection has just gone.
@@ -150,14 +148,23 @@ impl Core {
         true
     }
 
-    fn handle(&mut self, event: Event) {
+    fn note(&mut self, event: Event) {
         self.changed = true;
-        let mut next = Some(event);
-        while let Some(event) = next {
-            for action in self.peer.handle(self.clock.now(), event) {
+        self.peer.take(self.clock.now(), event);
+    }
+
+    /// Carries out what follows from everything noted.
+    fn settle(&mut self) {
+        loop {
+            for action in self.peer.act() {
                 self.carry_out(action);
             }
-            next = self.own.pop_front();
+            if self.own.is_empty() {
+                break;
+            }
+            for event in std::mem::take(&mut self.own) {
+                self.note(event);
+            }
         }
         if !Arc::ptr_eq(&self.meta.borrow(), self.peer.meta()) {
             self.meta.send_replace(Arc::clone(self.peer.meta()));

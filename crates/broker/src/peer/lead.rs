@@ -51,8 +51,12 @@ impl Peer {
         if self.leading_ready(group) { self.lead(id, group) } else { self.park(id) }
     }
 
+    /// Whether this peer leads the group and knows its whole log. What it knew in an earlier term says nothing.
     pub(super) fn leading_ready(&self, group: GroupId) -> bool {
-        self.leading(group).is_some_and(|leading| leading.ready)
+        let leads = |leading: &Leading| {
+            self.groups.role(group).is_some_and(|role| role.leads && leading.term == Some(role.term))
+        };
+        self.leading(group).is_some_and(|leading| leading.ready && leads(leading))
     }
 
     /// Where a group stands whose replica here leads it, or may; none for a group without a replica here.

@@ -129,7 +129,7 @@ impl Peer {
     /// Proposes the log starts that retention asks for.
     fn retain(&mut self) {
         let mut starts: Vec<(GroupId, PartitionId, u64)> = Vec::new();
-        for (group, replica) in self.slots.iter().filter(|(_, replica)| replica.leading.ready) {
+        for (group, replica) in self.slots.iter().filter(|(group, _)| self.leading_ready(**group)) {
             for (at, state) in replica.slot.partitions() {
                 let Some(topic) = self.meta.topic_by_id(at.0) else { continue };
                 let by_age = topic.retention.age_ms.filter(|_| self.clock_is_sane());
@@ -164,13 +164,12 @@ impl Peer {
     }
 
     fn slots_led(&self) -> Vec<GroupId> {
-        self.slots.iter().filter(|(_, replica)| replica.leading.ready).map(|(group, _)| *group).collect()
+        self.slots.keys().copied().filter(|group| self.leading_ready(*group)).collect()
     }
 
     /// A partition was opened by a leader that did not know yet that its topic is gone.
     pub(super) fn partition_opened(&mut self, group: GroupId, topic: TopicId) {
-        let leads = self.slots.get(&group).is_some_and(|replica| replica.leading.ready);
-        if leads && self.meta.is_deleted(topic) {
+        if self.leading_ready(group) && self.meta.is_deleted(topic) {
             self.close(group, topic);
         }
     }

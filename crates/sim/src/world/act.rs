@@ -7,12 +7,19 @@ use hcube_log::Op;
 use super::disk::Job;
 use super::{Due, World};
 use crate::planted::Planted;
+use crate::streams::once_in;
 
 impl World {
     pub(super) fn event(&mut self, at: usize, event: Event) {
-        let now = self.now(at);
+        let (now, tick) = (self.now(at), matches!(event, Event::Tick));
         let Some(process) = self.machines[at].process_mut() else { return };
-        let actions = process.peer.handle(now, event);
+        process.peer.take(now, event);
+        // A peer that is busy takes several events before it acts; the next tick ends that, if nothing does before.
+        if !tick && once_in(&mut self.streams.machines, 4) {
+            return;
+        }
+        let Some(process) = self.machines[at].process_mut() else { return };
+        let actions = process.peer.act();
         self.events(at, actions);
     }
 
