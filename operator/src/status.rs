@@ -1,8 +1,8 @@
 //! The status of a Hypercube, from what was found: pure.
 
 use hcube_api::cluster::MemberState as Seen;
-use hcube_crd::HypercubeStatus;
 use hcube_crd::hypercube::{MemberState, MemberStatus, Rotation, SlotsStatus};
+use hcube_crd::{Amount, HypercubeStatus};
 
 use crate::observed::Cube;
 use crate::plan::Facts;
@@ -46,6 +46,7 @@ pub fn status(
         cluster_id: memory.cluster_id,
         founders: memory.founders,
         founded: memory.founded,
+        storage_size: storage_size(facts).or_else(|| before.storage_size.clone()),
         secret_rotation: rotation.or_else(|| before.secret_rotation.clone()),
         ..before.clone()
     };
@@ -62,6 +63,12 @@ pub fn status(
     }
     status.replicas = i32::try_from(status.members.len()).unwrap_or(i32::MAX);
     status
+}
+
+/// What the largest volume asks for. Those of peers that have left count too, until they are gone.
+fn storage_size(facts: Facts<'_>) -> Option<Amount> {
+    let sizes = facts.observed.claims.values().map(|claim| &claim.requested);
+    sizes.filter(|size| size.units().is_some()).max_by_key(|size| size.units()).cloned()
 }
 
 fn members(facts: Facts<'_>, cube: &Cube) -> Vec<MemberStatus> {

@@ -88,7 +88,12 @@ pub use storage::{Storage, WhenScaled};
         description = "Since when the resource is there"
     ),
     validation = Rule::new("self.metadata.name.matches('^[a-z]([-a-z0-9]{0,38}[a-z0-9])?$')")
-        .message("the name of a Hypercube is 1 to 40 of a-z, 0-9 and -, and begins with a letter")
+        .message("the name of a Hypercube is 1 to 40 of a-z, 0-9 and -, and begins with a letter"),
+    // Were it forbidden altogether, a size that the storage class cannot give would be there for ever.
+    validation = Rule::new("quantity(self.spec.storage.size).compareTo(quantity(oldSelf.spec.storage.size)) >= 0 \
+        || (has(self.status) && has(self.status.storageSize) \
+        && quantity(self.spec.storage.size).compareTo(quantity(self.status.storageSize)) >= 0)")
+        .message("storage.size can grow and never shrinks")
 )]
 #[serde(rename_all = "camelCase")]
 #[x_kube(

@@ -90,6 +90,22 @@ fn what_is_fixed_stays() {
 }
 
 #[test]
+fn a_size_that_no_volume_followed_can_be_taken_back() {
+    let before = hypercube(json!({"storage": {"size": "20Gi"}}));
+    let with = |size: &str, held: &str| {
+        let mut object = hypercube(json!({"storage": {"size": size}}));
+        object["status"] = json!({"storageSize": held});
+        judge::<Hypercube>(&object, Some(&before))
+    };
+    assert_eq!(with("10Gi", "10Gi"), [""; 0]);
+    assert_eq!(with("12Gi", "10240Mi"), [""; 0]);
+    for (size, held) in [("9Gi", "10Gi"), ("10Gi", "20Gi")] {
+        let errors = with(size, held);
+        assert!(errors.iter().any(|error| error.contains("never shrinks")), "{size}: {errors:?}");
+    }
+}
+
+#[test]
 fn names_leave_room_for_what_is_derived_from_them() {
     for (name, passes) in [("a", true), ("demo-2", true), ("2demo", false), ("demo-", false)] {
         let mut object = hypercube(json!({}));

@@ -17,9 +17,13 @@ pub(super) fn name(facts: Facts<'_>, plan: &mut Plan) {
         return plan.stall("MixedIdentities", mixed(facts, &bound));
     }
     if let Some(&cluster) = clusters.first() {
-        match misplaced(facts, &bound) {
-            Some(message) => plan.stall("MixedIdentities", message),
-            None => plan.act(Action::Adopt { cluster }),
+        // A volume that does not belong here must not name the hypercube because it happens to be heard first.
+        let is_minority = bound.len() * 2 <= usize::from(plan.replicas);
+        let silent = first_silent(facts, plan.replicas).filter(|_| is_minority);
+        match (misplaced(facts, &bound), silent) {
+            (Some(message), _) => plan.stall("MixedIdentities", message),
+            (None, Some(message)) => plan.wait("WaitingForPeers", message),
+            (None, None) => plan.act(Action::Adopt { cluster }),
         }
         return;
     }

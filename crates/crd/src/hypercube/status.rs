@@ -4,6 +4,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::Amount;
 use crate::topic::TopicDeletionPolicy;
 
 /// How a hypercube stands.
@@ -43,6 +44,10 @@ pub struct HypercubeStatus {
     /// Its slots.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub slots: Option<SlotsStatus>,
+    /// The largest size that a volume has or was asked to have; storage.size cannot be less.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "super::storage::found_schema")]
+    pub storage_size: Option<Amount>,
     /// How far the rotation of its secrets is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret_rotation: Option<Rotation>,

@@ -10,8 +10,6 @@ use crate::Amount;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = Rule::new("quantity(self.size).compareTo(quantity(oldSelf.size)) >= 0")
-        .message("storage.size can grow and never shrinks"),
     validation = Rule::new("quantity(self.size).compareTo(quantity('256Mi')) >= 0")
         .message("storage.size is at least 256Mi"),
     validation = Rule::new("has(self.className) == has(oldSelf.className) \
@@ -19,7 +17,8 @@ use crate::Amount;
         .message("storage.className is fixed when the Hypercube is created")
 )]
 pub struct Storage {
-    /// Its size. It can grow later where the storage class allows that; it never shrinks.
+    /// Its size. It can grow later where the storage class allows that, and never shrinks: a wish that no volume has
+    /// followed yet can be taken back.
     #[serde(default = "size_default")]
     #[schemars(schema_with = "size_schema")]
     pub size: Amount,
@@ -42,6 +41,11 @@ impl Default for Storage {
 /// A text of bounded length, unlike other amounts: the API server refuses rules whose cost it cannot bound.
 fn size_schema(_: &mut SchemaGenerator) -> Schema {
     json_schema!({ "type": "string", "maxLength": 32, "pattern": r"^\d+(\.\d+)?([KMGTPE]i?|k)?$" })
+}
+
+/// As the API server writes amounts, which may differ from how people may.
+pub(super) fn found_schema(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "type": "string", "maxLength": 32 })
 }
 
 fn size_default() -> Amount {

@@ -61,6 +61,11 @@ fn volumes_that_were_retained_are_taken_up() {
     assert_eq!(retained(7).steps(), "7 pods");
     let scene = three().bound(0, CLUSTER).silent(1).bound(2, CLUSTER);
     assert_eq!(scene.steps(), "3 pods, adopt");
+    // One of three might be the one that does not belong here.
+    let scene = three().bound(0, CLUSTER).silent(1).silent(2);
+    assert_eq!(scene.steps(), "3 pods");
+    assert_eq!(scene.reasons(Gravity::Waiting), ["WaitingForPeers"]);
+    assert_eq!(three().bound(0, CLUSTER).empty(1..3).steps(), "3 pods, adopt");
     // One volume is empty: that is for later, when the hypercube says who is missing.
     assert_eq!(three().bound(0, CLUSTER).empty(1..2).bound(2, CLUSTER).steps(), "3 pods, adopt");
 }

@@ -116,6 +116,26 @@ async fn a_class_that_is_missing_is_told_until_it_is_there() {
 }
 
 #[tokio::test]
+async fn a_size_that_the_class_cannot_give_can_be_taken_back() {
+    let mut stage = settled(json!({})).await;
+    assert_eq!(stage.hypercube().status.unwrap().storage_size.unwrap().0, "1Gi");
+    for ordinal in 0..3 {
+        stage.give_class(ordinal, "local");
+    }
+    let class = json!({"metadata": {"name": "local"}, "provisioner": "x", "allowVolumeExpansion": false});
+    stage.server.lock().unwrap().objects.insert("/apis/storage.k8s.io/v1/storageclasses/local".into(), class);
+    stage.edit(|hypercube| hypercube["spec"]["storage"]["size"] = "2Gi".into());
+    assert_eq!(stage.look().await, [STATUS]);
+    assert_eq!(condition(&stage, "Stalled"), ("True".into(), "VolumesCannotGrow".into()));
+    assert_eq!(stage.events(), ["VolumesCannotGrow"]);
+    // Kubernetes allows this by the size in the status; see the rules of the definition.
+    assert_eq!(stage.hypercube().status.unwrap().storage_size.unwrap().0, "1Gi");
+    stage.edit(|hypercube| hypercube["spec"]["storage"]["size"] = "1Gi".into());
+    assert_eq!(stage.look().await, [STATUS]);
+    assert_eq!(holds(&stage, "Stalled"), Some(false));
+}
+
+#[tokio::test]
 async fn a_quota_is_told_in_kubernetes_own_words() {
     let mut stage = Stage::new(json!({}));
     stage.look().await;

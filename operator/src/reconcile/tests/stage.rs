@@ -247,7 +247,7 @@ impl Stage {
 
     /// Plays a pod that waits for a volume of a class.
     pub fn hold_back(&mut self, ordinal: u16, class: &str) {
-        let (pod, claim) = (self.names.pod(ordinal), self.names.claim(ordinal));
+        let pod = self.names.pod(ordinal);
         let pods = self.context.world.pods_of(&self.names);
         let found = pods.iter().find(|found| found.metadata.name.as_ref() == Some(&pod)).unwrap();
         let mut found = serde_json::to_value(found.as_ref()).unwrap();
@@ -255,22 +255,31 @@ impl Stage {
             {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "no volume"},
         ]});
         put(&mut self.pods, &found);
-        let claims = self.context.world.claims_of(&self.names);
-        let found = claims.iter().find(|found| found.metadata.name.as_ref() == Some(&claim)).unwrap();
-        let mut found = serde_json::to_value(found.as_ref()).unwrap();
-        found["spec"]["storageClassName"] = class.into();
-        found["status"] = json!({});
-        put(&mut self.claims, &found);
+        self.change_claim(ordinal, |claim| {
+            claim["spec"]["storageClassName"] = class.into();
+            claim["status"] = json!({});
+        });
+    }
+
+    /// Plays the class of a volume.
+    pub fn give_class(&mut self, ordinal: u16, class: &str) {
+        self.change_claim(ordinal, |claim| claim["spec"]["storageClassName"] = class.into());
     }
 
     /// Plays a volume that has grown.
     pub fn enlarge_claim(&mut self, ordinal: u16, size: &str) {
+        self.change_claim(ordinal, |claim| {
+            claim["spec"]["resources"]["requests"]["storage"] = size.into();
+            claim["status"]["capacity"]["storage"] = size.into();
+        });
+    }
+
+    fn change_claim(&mut self, ordinal: u16, change: impl FnOnce(&mut Value)) {
         let claim = self.names.claim(ordinal);
         let claims = self.context.world.claims_of(&self.names);
         let found = claims.iter().find(|found| found.metadata.name.as_ref() == Some(&claim)).unwrap();
         let mut found = serde_json::to_value(found.as_ref()).unwrap();
-        found["spec"]["resources"]["requests"]["storage"] = size.into();
-        found["status"]["capacity"]["storage"] = size.into();
+        change(&mut found);
         put(&mut self.claims, &found);
     }
 
