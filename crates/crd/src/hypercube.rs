@@ -99,6 +99,9 @@ pub use storage::{Storage, WhenScaled};
 #[x_kube(
     validation = Rule::new("self.replicas >= self.replicationFactor")
         .message("replicas must be at least replicationFactor: each replica of a slot needs a peer of its own"),
+    validation = Rule::new("!has(self.hosts) || self.hosts.all(host, \
+        host.matches('^([A-Za-z0-9]([-A-Za-z0-9.]*[A-Za-z0-9])?|[0-9A-Fa-f]*:[0-9A-Fa-f:.]*)$'))")
+        .message("hosts holds names and addresses, without ports: hcube.example.org, 192.0.2.7, 2001:db8::7"),
     validation = Rule::new("self.slots == oldSelf.slots").message("slots is fixed when the Hypercube is created")
 )]
 pub struct HypercubeSpec {

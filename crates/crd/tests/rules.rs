@@ -52,7 +52,7 @@ fn sensible_hypercubes_pass() {
         json!({"replicas": 1, "replicationFactor": 1}),
         json!({"storage": {"size": "20Gi", "whenScaled": "Delete"}}),
         json!({"allowedNamespaces": {"from": "Selector", "selector": {"matchLabels": {"a": "b"}}}}),
-        json!({"service": {"type": "ClusterIP"}, "hosts": ["hcube.example"]}),
+        json!({"service": {"type": "ClusterIP"}, "hosts": ["hcube.example", "192.0.2.7", "2001:db8::7"]}),
         json!({"service": {"type": "NodePort", "nodePort": 30080}}),
     ] {
         let after = hypercube(good);
@@ -69,6 +69,9 @@ fn hypercubes_that_cannot_work_are_refused_in_words() {
         (json!({"allowedNamespaces": {"from": "Selector"}}), "selector is given when"),
         (json!({"allowedNamespaces": {"from": "All", "selector": {}}}), "selector is given when"),
         (json!({"service": {"type": "ClusterIP", "nodePort": 30080}}), "service.nodePort is given where"),
+        (json!({"hosts": ["a.example:80"]}), "hosts holds names and addresses, without ports"),
+        (json!({"hosts": ["a.example", "http://b.example"]}), "hosts holds names and addresses"),
+        (json!({"hosts": [""]}), "hosts holds names and addresses"),
     ] {
         let errors = judge::<Hypercube>(&hypercube(wrong.clone()), None);
         assert!(errors.iter().any(|error| error.contains(words)), "{wrong}: {errors:?}");
