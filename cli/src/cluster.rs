@@ -50,9 +50,9 @@ pub async fn run(
             let paused = (pause || resume).then_some(pause);
             act::rebalance(&administration, paused, wait, output).await
         }
-        ClusterCommand::UnsafeRecover { lost, accept_data_loss, admin } => {
+        ClusterCommand::UnsafeRecover { lost, metadata, accept_data_loss, admin } => {
             let administration = Administration::find(&admin, reach).await?;
-            recovery::run(&administration, &lost, accept_data_loss, output).await
+            recovery::run(&administration, &lost, metadata, accept_data_loss, output).await
         }
         ClusterCommand::Set { replication, patience, admin } => {
             let administration = Administration::find(&admin, reach).await?;

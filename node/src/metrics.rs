@@ -163,7 +163,7 @@ impl Metrics {
         r.register("slots_waiting", "Slots of the hypercube that still have to move", self.slots_waiting.clone());
         r.register("slots_under_replicated", "Slots of the hypercube with fewer replicas than they should have", self.slots_under_replicated.clone());
         r.register("slots_without_majority", "Slots of the hypercube that lost the disks of most of their voters and wait for unsafe-recover", self.slots_without_majority.clone());
-        r.register("losses", "Slots of the hypercube that were made to go on without their majority, ever", self.losses.clone());
+        r.register("losses", "Slots of the hypercube, and its metadata, that were made to go on without their majority, ever", self.losses.clone());
         r.register("moves_paused", "1 while slots stay where they are, whatever is wished", self.moves_paused.clone());
         r.register_with_unit("link_sent", "Written to links", Unit::Bytes, self.link_sent_bytes.clone());
         r.register_with_unit("link_received", "Read from links", Unit::Bytes, self.link_received_bytes.clone());
@@ -285,6 +285,8 @@ pub(crate) fn kind_label(request: &Request) -> &'static str {
         Request::ReadFile { .. } => "read-file",
         Request::Change(_) => "change",
         Request::NodeStatus { .. } => "node-status",
+        Request::MetadataStatus { .. } => "metadata-status",
+        Request::ForceMetadata { .. } => "force-metadata",
     }
 }
 

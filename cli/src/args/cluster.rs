@@ -64,11 +64,16 @@ pub enum ClusterCommand {
         admin: AdminArgs,
     },
     /// Last resort: let slots that lost most of their voters go on with what is left; what only the lost disks held is
-    /// gone for good. Without --accept-data-loss it tells what that is and changes nothing
+    /// gone for good. With --metadata it is the hypercube's own metadata that goes on, which comes first where that was
+    /// lost as well. Without --accept-data-loss it tells what would be given up and changes nothing
     UnsafeRecover {
-        /// The vertices whose disks are lost for good, by label or number; peers with empty disks stand there by now
+        /// The vertices whose disks are lost for good, by label or number; for slots, peers with empty disks stand there
+        /// by now, or the metadata was recovered without them
         #[arg(long, value_name = "LABEL", required = true, num_args = 1.., value_delimiter = ',')]
         lost: Vec<String>,
+        /// Recover the metadata, where it lost most of its voters' disks and nobody leads it; all other peers must run
+        #[arg(long)]
+        metadata: bool,
         /// Give up what only those disks held, acknowledged messages included
         #[arg(long)]
         accept_data_loss: bool,

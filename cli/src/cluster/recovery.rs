@@ -1,4 +1,4 @@
-//! `hcube cluster unsafe-recover`: slots that lost most of their voters go on with what is left.
+//! `hcube cluster unsafe-recover`: slots that lost most of their voters go on with what is left, or the metadata does.
 
 use hcube_api::admin::{Members, Recovered};
 use hcube_api::cluster::Cluster;
@@ -12,10 +12,14 @@ use crate::output::{Output, Table};
 pub async fn run(
     administration: &Administration,
     lost: &[String],
+    metadata: bool,
     accepted: bool,
     output: &Output,
 ) -> anyhow::Result<()> {
     let known = administration.members().await?;
+    if metadata {
+        return recover_metadata(administration, &standing(&known, lost)?, accepted, output).await;
+    }
     let nodes = nodes(&known, lost)?;
     output.talk(prospect(&administration.look().await?, &nodes));
     anyhow::ensure!(accepted, "nothing was changed; --accept-data-loss does it");
@@ -31,6 +35,36 @@ pub async fn run(
         output.talk(format_args!("{left} slots lack their majority because of other nodes as well"));
     }
     output.document(&recovered, table)
+}
+
+async fn recover_metadata(
+    administration: &Administration,
+    nodes: &[NodeId],
+    accepted: bool,
+    output: &Output,
+) -> anyhow::Result<()> {
+    output.talk(metadata_prospect(nodes));
+    anyhow::ensure!(accepted, "nothing was changed; --accept-data-loss does it");
+    let (cluster, admins) = (administration.cluster(), administration.admins());
+    let recovered = admins.ask(async |admin| admin.unsafe_recover_metadata(cluster, nodes).await).await?;
+    if recovered.losses.is_empty() {
+        output.talk("nothing was given up: the metadata went on without these nodes before");
+    } else {
+        output.talk(
+            "start peers with empty disks at these vertices to replace them; slots that lost their majority too \
+             are recovered by `hcube cluster unsafe-recover` without --metadata",
+        );
+    }
+    output.document(&recovered, table)
+}
+
+/// The nodes that stand at these vertices.
+fn standing(members: &Members, lost: &[String]) -> anyhow::Result<Vec<NodeId>> {
+    let node = |text: &String| Ok(pick(members, Some(text), |_| false)?.node_id);
+    let mut nodes = lost.iter().map(node).collect::<anyhow::Result<Vec<_>>>()?;
+    nodes.sort_unstable();
+    nodes.dedup();
+    Ok(nodes)
 }
 
 /// The lost nodes at these vertices. Where none is lost, the one that stands there: the hypercube says why not.
@@ -49,6 +83,18 @@ fn nodes(members: &Members, lost: &[String]) -> anyhow::Result<Vec<NodeId>> {
     nodes.dedup();
     anyhow::ensure!(!nodes.is_empty(), "name the vertices whose disks are lost");
     Ok(nodes)
+}
+
+/// What somebody decides about.
+fn metadata_prospect(nodes: &[NodeId]) -> String {
+    let ids: Vec<String> = nodes.iter().map(ToString::to_string).collect();
+    format!(
+        "the metadata goes on with the peer that has the most of it, without the nodes {}. What only their disks held of \
+         it is gone for good: topics, members and moves that were made last. These nodes are refused for ever; but \
+         should several of their disks come back after all, they could go on among themselves as if nothing had \
+         happened: their disks must really be gone.",
+        ids.join(" ")
+    )
 }
 
 /// What somebody decides about.
@@ -78,6 +124,12 @@ fn table(recovered: &Recovered) -> Table {
 mod tests {
     use super::*;
     use crate::cluster::tests::cluster;
+
+    #[test]
+    fn what_stands_there_is_named_for_the_metadata() {
+        let text = metadata_prospect(&[NodeId(2), NodeId(4)]);
+        assert!(text.contains("nodes 2 4.") && text.contains("refused for ever"), "{text}");
+    }
 
     #[test]
     fn what_would_be_lost_is_told_first() {

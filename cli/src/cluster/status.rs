@@ -54,11 +54,10 @@ pub fn stuck(cluster: &Cluster) -> String {
 
 /// A loss in words.
 pub fn lost(loss: &Loss) -> String {
+    let what = loss.slot.map_or_else(|| "the metadata".to_owned(), |slot| format!("slot {slot}"));
     match loss.survivor {
-        Some(node) => {
-            format!("slot {} went on with the copy of node {node} (epoch {})", loss.slot, loss.epoch)
-        }
-        None => format!("slot {} began anew, empty (epoch {})", loss.slot, loss.epoch),
+        Some(node) => format!("{what} went on with the copy of node {node} (epoch {})", loss.epoch),
+        None => format!("{what} began anew, empty (epoch {})", loss.epoch),
     }
 }
 
@@ -189,7 +188,7 @@ mod tests {
             epoch: 4,
         };
         moving.slots[1].majority_lost = true;
-        moving.losses = vec![Loss { slot: Slot(1), epoch: 3, survivor: None }];
+        moving.losses = vec![Loss { slot: Some(Slot(1)), epoch: 3, survivor: None }];
         let text = headline(&moving);
         assert!(text.contains("1 slots move, 2 wait, 1 lack replicas, 1 lost their majority"), "{text}");
         assert!(text.contains("majority lost of slots 1\n"), "{text}");

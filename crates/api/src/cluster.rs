@@ -73,9 +73,10 @@ pub struct Rebalance {
 /// Something that was given up for good, by somebody's decision.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Loss {
-    /// The slot whose majority was lost.
-    #[schemars(with = "u16")]
-    pub slot: Slot,
+    /// The slot whose majority was lost; null where it was that of the metadata.
+    #[serde(default)]
+    #[schemars(with = "Option<u16>")]
+    pub slot: Option<Slot>,
     /// The epoch in which it was given up.
     pub epoch: u64,
     /// The node whose replica went on alone; null where nothing was left and the slot began anew, empty.

@@ -8,6 +8,7 @@ pub mod command;
 pub mod frame;
 mod peer;
 mod proposals;
+pub mod recovery;
 pub mod request;
 pub mod slot;
 pub mod start;
@@ -22,7 +23,7 @@ use hcube_log::{Position, SortedFileId, SortedFileMeta};
 
 pub use command::PartitionId;
 pub use frame::Frame;
-pub use peer::{Peer, Status};
+pub use peer::{Peer, Status, given_up};
 pub use request::{Answer, Error, Reply, Request};
 
 use request::StoredBatch;

@@ -5,6 +5,7 @@ mod call;
 mod compaction;
 mod conf_step;
 mod forward;
+mod last_resort;
 mod lead;
 mod membership;
 mod read;
@@ -28,6 +29,7 @@ use crate::{Action, Config, Event, Frame, Now, RequestId};
 
 use call::{Call, CallId, Calls, Origin};
 use compaction::Compacting;
+pub use last_resort::given_up;
 use membership::Membership;
 use replica::{Leading, SlotReplica};
 use staging::Staging;
@@ -132,6 +134,11 @@ impl Peer {
         }
         self.pump();
         std::mem::take(&mut self.actions)
+    }
+
+    /// Whom frames reach.
+    fn linked(&self) -> impl Iterator<Item = NodeId> {
+        self.links.keys().copied()
     }
 
     /// A number that no replica's life had before.

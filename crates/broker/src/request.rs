@@ -9,6 +9,7 @@ use hcube_core::topic::{Name, Retention, slot_of, slot_of_client};
 use hcube_log::SortedFileId;
 use serde::{Deserialize, Serialize};
 
+use crate::recovery::MetadataStatus;
 use crate::slot::Publisher;
 
 /// A topic as requests name it: the slot follows from the name, the life from the id.
@@ -158,6 +159,20 @@ pub enum Request {
         /// Whom.
         node: NodeId,
     },
+    /// Asks a node how its replica of the metadata stands.
+    MetadataStatus {
+        /// Whom.
+        node: NodeId,
+    },
+    /// Tells a node to go on alone with the metadata, see [`crate::recovery`].
+    ForceMetadata {
+        /// Whom.
+        node: NodeId,
+        /// The nodes whose disks are lost for good.
+        lost: Vec<NodeId>,
+        /// The last entry of its log, when it was found to be the farthest.
+        last: (u64, u64),
+    },
 }
 
 impl Request {
@@ -170,7 +185,9 @@ impl Request {
             | Self::DeleteTopic { .. }
             | Self::FindTopic { .. }
             | Self::Change(_)
-            | Self::NodeStatus { .. } => GroupId::META,
+            | Self::NodeStatus { .. }
+            | Self::MetadataStatus { .. }
+            | Self::ForceMetadata { .. } => GroupId::META,
             Self::Publish { topic, partition, .. }
             | Self::Pull(Pull { topic, partition, .. })
             | Self::Describe { topic, partition }
@@ -210,14 +227,16 @@ impl Request {
             | Self::RegisterPublisher { .. }
             | Self::RegisterSubscriber { .. }
             | Self::CommitCursor { .. }
-            | Self::Change(_) => true,
+            | Self::Change(_)
+            | Self::ForceMetadata { .. } => true,
             Self::FindTopic { .. }
             | Self::Pull(_)
             | Self::Describe { .. }
             | Self::FindSubscriber { .. }
             | Self::FetchCursor { .. }
             | Self::ReadFile { .. }
-            | Self::NodeStatus { .. } => false,
+            | Self::NodeStatus { .. }
+            | Self::MetadataStatus { .. } => false,
         }
     }
 
@@ -333,6 +352,8 @@ pub enum Answer {
     Changed(Changed),
     /// A node's replicas of slots, by slot.
     NodeStatus(Vec<SlotStatus>),
+    /// A node's replica of the metadata.
+    MetadataStatus(MetadataStatus),
 }
 
 /// A topic as it travels.

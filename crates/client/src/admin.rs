@@ -145,7 +145,25 @@ impl Admin {
     /// `not-lost` and `still-alive` for nodes that are members still; `unknown-node`; `survivor-silent` where a peer
     /// that may have the best copy does not answer; `stale`; see [`Error`].
     pub async fn unsafe_recover(&self, cluster: ClusterId, lost: &[NodeId]) -> Result<Recovered, Error> {
-        let body = UnsafeRecover { cluster_id: cluster, lost: lost.to_vec(), accept_data_loss: true };
+        self.recover(cluster, lost, false).await
+    }
+
+    /// Lets the metadata, which lost most of its voters' disks with these nodes, go on with what one peer has of it.
+    ///
+    /// # Errors
+    /// `metadata-not-lost` while it has a leader or can elect one; `still-alive`, `unknown-node`; `survivor-silent`
+    /// where a peer that is not named does not answer; `stale`; see [`Error`].
+    pub async fn unsafe_recover_metadata(
+        &self,
+        cluster: ClusterId,
+        lost: &[NodeId],
+    ) -> Result<Recovered, Error> {
+        self.recover(cluster, lost, true).await
+    }
+
+    async fn recover(&self, cluster: ClusterId, lost: &[NodeId], metadata: bool) -> Result<Recovered, Error> {
+        let body =
+            UnsafeRecover { cluster_id: cluster, lost: lost.to_vec(), accept_data_loss: true, metadata };
         self.client.execute(&Call::new(Method::POST, paths::UNSAFE_RECOVER).json(&body)).await?.json()
     }
 

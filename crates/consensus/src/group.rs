@@ -26,6 +26,7 @@ use crate::{
 use gather::gather;
 use start::raw_node;
 
+pub(crate) use force::Forced;
 pub(crate) use start::Start;
 
 /// A Ready whose write is under way, with the messages that may go out only after it.
@@ -62,8 +63,8 @@ pub(crate) struct Group {
     flights: VecDeque<Flight>,
     /// The base of a compaction that the next write carries.
     compaction: Option<Base>,
-    /// The version under which the next write makes this replica the sole voter.
-    forcing: Option<u64>,
+    /// With what the next write makes this replica the sole voter.
+    forcing: Option<Forced>,
     reported: Option<(Role, StateRole)>,
     /// Term and role for which the election timeout was drawn.
     drawn_for: Option<(u64, StateRole)>,
@@ -258,8 +259,8 @@ impl Group {
         while !self.being_forced() && self.raw.has_ready() {
             sync |= self.one_ready(turn, config);
         }
-        if let Some(version) = self.forcing.take() {
-            self.force(version, turn, config);
+        if let Some(forced) = self.forcing.take() {
+            self.force(forced, turn, config);
             sync = true;
         }
         if let Some(base) = self.compaction.take() {

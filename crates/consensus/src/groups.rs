@@ -8,7 +8,7 @@ use hcube_core::ids::{GroupId, NodeId, ReplicaId};
 use hcube_log::{Base, HardState, Op, Position, RecoveredGroup};
 
 use crate::conf::ConfStep;
-use crate::group::{Group, Start, Turn};
+use crate::group::{Forced, Group, Start, Turn};
 use crate::restore::{Replayed, RestoreError};
 use crate::storage::{Located, SnapshotData, Store};
 use crate::{Config, Envelope, Follower, Outgoing, ProposeError, Proposed, Ready, Rng, Role, Write};
@@ -193,9 +193,29 @@ impl Groups {
     /// It takes effect with the next write, and comes out as a committed change with this version.
     ///
     /// # Errors
-    /// When there is no replica here, or one that is not part of the group.
+    /// When there is no replica here, or one that is not part of the group; `Dropped` while it is being done.
     pub fn force_sole(&mut self, group: GroupId, version: u64) -> Result<(), ProposeError> {
-        self.with(group, |group, _| group.force_sole(version)).unwrap_or(Err(ProposeError::NoReplica))
+        let forced = Forced { version, entry: None };
+        self.with(group, |group, _| group.force_sole(forced)).unwrap_or(Err(ProposeError::NoReplica))
+    }
+
+    /// As [`Groups::force_sole`], with an entry behind it: both are committed together, or neither is. Returns where
+    /// that entry will be.
+    ///
+    /// # Errors
+    /// When there is no replica here, or one that is not part of the group; `Dropped` while it is being done.
+    pub fn force_sole_with(
+        &mut self,
+        group: GroupId,
+        version: u64,
+        entry: Bytes,
+    ) -> Result<Proposed, ProposeError> {
+        let forced = Forced { version, entry: Some(entry) };
+        let force = |group: &mut Group, _: &Config| {
+            group.force_sole(forced)?;
+            Ok(Proposed { term: group.role().term + 1, index: group.last() + 2 })
+        };
+        self.with(group, force).unwrap_or(Err(ProposeError::NoReplica))
     }
 
     /// Asks for the index up to which everything acknowledged so far is committed; the answer is a

@@ -266,6 +266,18 @@ impl Meta {
         self.members.values().chain(self.lost.values()).map(Member::candidate).collect()
     }
 
+    /// Whether a node's disk is lost for good: it was replaced, or is to be. It never takes part again.
+    #[must_use]
+    pub fn is_lost(&self, node: NodeId) -> bool {
+        let given_up = |member: &Member| member.standing == Standing::Dead;
+        self.lost.contains_key(&node) || self.members.get(&node).is_some_and(given_up)
+    }
+
+    /// The members whose disks are not lost.
+    pub fn present(&self) -> impl Iterator<Item = &Member> {
+        self.members.values().filter(|member| member.standing != Standing::Dead)
+    }
+
     /// Whether this metadata is too old to say anything of a node: its id has not been handed out yet.
     #[must_use]
     pub fn is_unheard(&self, node: NodeId) -> bool {

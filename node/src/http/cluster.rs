@@ -7,8 +7,8 @@ use hcube_api::messages::partition_query;
 use hcube_api::{Code, Problem};
 use hcube_broker::{Answer, Request};
 use hcube_core::ids::GroupId;
+use hcube_core::meta::Placement;
 use hcube_core::meta::mover::lacks_majority;
-use hcube_core::meta::{Meta, Placement};
 use hcube_core::topic::{Name, slot_of};
 use http::StatusCode;
 
@@ -50,7 +50,7 @@ pub(super) async fn describe(planner: &Planner, peer: &Peer) -> Result<Response,
         metadata: group(&view, GroupId::META, &meta.metadata),
         slots: view.slots().filter_map(|(id, placement)| slot(&view, id, placement)).collect(),
         rebalance: outlook.rebalance(),
-        losses: losses(meta),
+        losses: meta.losses.iter().map(told_loss).collect(),
     };
     let mut response = answer::json(StatusCode::OK, &body);
     answer::set_path(&mut response, &[view.status.vertex], view.dimension);
@@ -78,12 +78,10 @@ fn slot(view: &View, id: GroupId, placement: &Placement) -> Option<SlotPlacement
     })
 }
 
-fn losses(meta: &Meta) -> Vec<Loss> {
-    let loss = |loss: &hcube_core::meta::Loss| {
-        let hcube_core::meta::Loss { group, epoch, survivor } = *loss;
-        Some(Loss { slot: group.slot()?, epoch, survivor })
-    };
-    meta.losses.iter().filter_map(loss).collect()
+/// A loss as clients and administrators see it.
+pub(super) fn told_loss(loss: &hcube_core::meta::Loss) -> Loss {
+    let hcube_core::meta::Loss { group, epoch, survivor } = *loss;
+    Loss { slot: group.slot(), epoch, survivor }
 }
 
 /// `GET /v1/cluster/route/{topic}`

@@ -88,7 +88,7 @@ impl Peer {
     fn majority_lost(&self, group: GroupId) -> Option<Problem> {
         let (slot, meta) = (group.slot()?, self.handle.meta());
         let placement = meta.placement_of(group).filter(|placement| lacks_majority(&meta, placement))?;
-        let lost = placement.all().map(|replica| replica.node).filter(|node| meta.lost.contains_key(node));
+        let lost = placement.all().map(|replica| replica.node).filter(|node| meta.is_lost(*node));
         let nodes: Vec<String> = lost.map(|node| node.to_string()).collect();
         let detail = format!(
             "slot {slot} lost most of its voters with the disks of the nodes {}; it goes on when an administrator \

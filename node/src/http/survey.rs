@@ -109,7 +109,7 @@ impl<'v> Survey<'v> {
         let status = &self.view.status;
         if node == status.node || status.links.contains(&node) {
             Some(true)
-        } else if self.linked.contains(&node) || self.view.meta.lost.contains_key(&node) {
+        } else if self.linked.contains(&node) || self.view.meta.is_lost(node) {
             Some(false)
         } else {
             None

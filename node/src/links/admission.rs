@@ -82,7 +82,8 @@ pub(super) fn admit(
         return Err(Refusal::Left);
     }
     let Some(theirs) = hello.member else {
-        let node = node_of(meta, hello.incarnation).ok_or(Refusal::Stranger(hello.incarnation))?;
+        let node = node_of(meta, hello.incarnation).filter(|node| !meta.is_lost(*node));
+        let node = node.ok_or(Refusal::Stranger(hello.incarnation))?;
         return Ok(Admission::Unbound(node));
     };
     if theirs.cluster != ours.cluster {
@@ -104,7 +105,8 @@ fn disk_of(meta: &Meta, node: NodeId) -> Option<Incarnation> {
         let mut retired = meta.retired.iter().filter(|_| is_parting(meta, node));
         retired.find(|(_, retired)| **retired == node).map(|(incarnation, _)| *incarnation)
     };
-    meta.members.get(&node).map(|member| member.incarnation).or_else(parting)
+    let member = meta.members.get(&node).filter(|_| !meta.is_lost(node));
+    member.map(|member| member.incarnation).or_else(parting)
 }
 
 /// Whether a disk is or was bound to another node than one that is not heard of.
@@ -136,6 +138,7 @@ pub(super) fn is_counted_on(meta: &Meta, node: NodeId) -> bool {
 mod tests {
     use hcube_core::ids::ReplicaId;
     use hcube_core::meta::Replica;
+    use hcube_core::placement::Standing;
 
     use super::*;
     use crate::links::wanted::tests::meta;
@@ -211,6 +214,11 @@ mod tests {
         meta.lost.insert(NodeId(4), member);
         meta.metadata.leaving = vec![Replica { id: ReplicaId(99), node: NodeId(4) }];
         assert_eq!(judge_by(&meta, 103, Some((1, 4))), Err(Refusal::NotMember(NodeId(4))));
+        // One that was given up and whose vertex waits for another.
+        meta.members.get_mut(&NodeId(3)).unwrap().standing = Standing::Dead;
+        assert_eq!(judge_by(&meta, 102, Some((1, 3))), Err(Refusal::NotMember(NodeId(3))));
+        assert_eq!(judge_by(&meta, 102, None), Err(Refusal::Stranger(Incarnation(102))));
+        assert!(!may_link(&meta, NodeId(1), NodeId(3), Incarnation(102)));
         meta.members.remove(&NodeId(1));
         assert_eq!(judge_by(&meta, 101, Some((1, 2))), Err(Refusal::Left));
     }

@@ -24,7 +24,8 @@ pub fn wanted(meta: &Meta, node: NodeId) -> BTreeMap<NodeId, String> {
     let neighbours = neighbours.filter_map(|vertex| Some(meta.member_at(vertex)?.node));
     let peers: BTreeSet<NodeId> =
         voters.iter().copied().chain(followers).chain(mates).chain(neighbours).collect();
-    let addresses = peers.into_iter().filter(|peer| *peer != node).filter_map(|peer| meta.members.get(&peer));
+    let others = peers.into_iter().filter(|peer| *peer != node && !meta.is_lost(*peer));
+    let addresses = others.filter_map(|peer| meta.members.get(&peer));
     addresses.map(|member| (member.node, member.peer_address.clone())).collect()
 }
 

@@ -1,4 +1,4 @@
-//! Bodies of the last resort: slots that lost their majority go on with what is left.
+//! Bodies of the last resort: slots that lost their majority go on with what is left, and so does the metadata.
 
 use hcube_core::ids::{ClusterId, NodeId};
 use schemars::JsonSchema;
@@ -11,18 +11,26 @@ use crate::json::UuidSchema;
 /// Body of `POST /v1/unsafe-recover`: the slots that lost most of their voters with the nodes given go on with the
 /// copy that is farthest, or begin anew where none is left. What only the lost disks held is gone for good, although it
 /// may have been acknowledged. Repeating it changes nothing.
+///
+/// With `metadata` it is the metadata that goes on, where it cannot elect a leader any more. Every peer that is not named
+/// has to answer, and the one with the most of the metadata goes on alone; slots come after that.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct UnsafeRecover {
     /// The hypercube.
     #[schemars(with = "UuidSchema")]
     pub cluster_id: ClusterId,
-    /// The nodes whose disks are lost for good: each was replaced at its vertex, so that its disk can never come back.
+    /// The nodes whose disks are lost for good. For slots each was replaced at its vertex, so that its disk can never
+    /// come back. For the metadata they are members still, as nobody can replace them; from then on they are refused, but
+    /// by others that were named with them: whose disks must really be gone.
     #[schemars(with = "Vec<u64>")]
     pub lost: Vec<NodeId>,
     /// Whether somebody has decided that what only those disks held is given up. Must be true.
     #[serde(default)]
     pub accept_data_loss: bool,
+    /// Whether this is about the metadata.
+    #[serde(default)]
+    pub metadata: bool,
 }
 
 impl UnsafeRecover {
@@ -65,6 +73,7 @@ mod tests {
             crate::json::from_slice::<UnsafeRecover>(text.as_bytes()).unwrap().check()
         };
         assert_eq!(read(r#""lost":[3],"accept_data_loss":true"#), Ok(()));
+        assert_eq!(read(r#""lost":[3],"accept_data_loss":true,"metadata":true"#), Ok(()));
         for not in [r#""lost":[3]"#, r#""lost":[3],"accept_data_loss":false"#] {
             assert_eq!(read(not).unwrap_err().code, Code::LossNotAccepted);
         }

@@ -161,6 +161,8 @@ codes! {
         "What was asked may lose acknowledged messages for good, and has to say that this is accepted.";
     MajorityLost = "majority-lost", SERVICE_UNAVAILABLE, Later, "Majority lost",
         "The slot lost the disks of most of its voters and waits for an administrator's unsafe-recover. Nothing was done.";
+    MetadataNotLost = "metadata-not-lost", CONFLICT, Never, "Metadata not lost",
+        "The metadata has a leader, or can elect one without the nodes that are said to be lost. Nothing was done.";
     SurvivorSilent = "survivor-silent", SERVICE_UNAVAILABLE, Later, "A survivor is silent",
         "A peer that may have the best copy left does not answer. Start it, or replace it and name it as lost as well.";
     Stale = "stale", CONFLICT, Later, "Changed meanwhile",

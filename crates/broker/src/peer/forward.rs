@@ -1,6 +1,7 @@
 //! Any peer takes any request: who can serve it, and the way there over the hypercube.
 
 use hcube_core::ids::{GroupId, NodeId, Vertex};
+use hcube_core::meta::Changed;
 
 use super::Peer;
 use super::call::{Call, CallId, Origin, Waits};
@@ -41,6 +42,8 @@ impl Peer {
         match &call.request {
             Request::ReadFile { node, .. }
             | Request::NodeStatus { node }
+            | Request::MetadataStatus { node }
+            | Request::ForceMetadata { node, .. }
             | Request::Pull(Pull { replica: Some(node), .. }) => {
                 let absent = !self.meta.members.contains_key(node);
                 return if *node == self.node || absent { Server::Here } else { Server::At(*node) };
@@ -202,7 +205,12 @@ impl Peer {
     fn learn_leader(&mut self, group: GroupId, result: &Result<Answer, Error>, path: &[Vertex]) {
         let by_leader = !matches!(
             result,
-            Err(_) | Ok(Answer::Pulled { .. } | Answer::FilePart(_) | Answer::NodeStatus(_))
+            Err(_)
+                | Ok(Answer::Pulled { .. }
+                    | Answer::FilePart(_)
+                    | Answer::NodeStatus(_)
+                    | Answer::MetadataStatus(_)
+                    | Answer::Changed(Changed::GivenUp { .. }))
         );
         let server = path.last().and_then(|vertex| self.meta.member_at(*vertex)).map(|member| member.node);
         if let (true, Some(node)) = (by_leader, server) {

@@ -39,6 +39,17 @@ impl Peer {
                 let answer = if here { Ok(slots()) } else { Err(Error::NotHere) };
                 return self.finish(id, answer);
             }
+            Request::MetadataStatus { node } => {
+                let status = self.metadata_status().filter(|_| *node == self.node);
+                return self.finish(id, status.map(Answer::MetadataStatus).ok_or(Error::NotHere));
+            }
+            Request::ForceMetadata { node, lost, last } => {
+                let (here, lost, last) = (*node == self.node, lost.clone(), *last);
+                if here {
+                    return self.force_metadata(id, &lost, last);
+                }
+                return self.finish(id, Err(Error::NotHere));
+            }
             Request::Pull(pull) if !pull.leader || pull.replica.is_some() => return self.pull(id, group),
             _ => {}
         }
@@ -126,7 +137,10 @@ impl Peer {
             | Request::Describe { .. }
             | Request::FindSubscriber { .. }
             | Request::FetchCursor { .. } => self.confirm(id, group),
-            Request::ReadFile { .. } | Request::NodeStatus { .. } => {
+            Request::ReadFile { .. }
+            | Request::NodeStatus { .. }
+            | Request::MetadataStatus { .. }
+            | Request::ForceMetadata { .. } => {
                 unreachable!("served without a leader")
             }
         }
@@ -286,7 +300,7 @@ impl Peer {
         }
     }
 
-    fn await_commit(
+    pub(super) fn await_commit(
         &mut self,
         id: CallId,
         group: GroupId,

@@ -284,7 +284,7 @@ impl Peer {
         let known = |node| {
             if node == self.node { Some(self.config.feature_level) } else { self.links.get(&node).copied() }
         };
-        let level = self.meta.members.keys().map(|node| known(*node)).min().flatten();
+        let level = self.meta.present().map(|member| known(member.node)).min().flatten();
         if let Some(level) = level.filter(|level| *level > self.meta.feature_level) {
             self.report(GroupId::META, Change::RaiseLevel { level });
         }
@@ -298,6 +298,8 @@ impl Peer {
             {
                 Err(Error::Change(ChangeRefusal::Alive(*node)))
             }
+            // That is decided where nobody leads.
+            Change::RecoverMetadata { .. } => Err(Error::Change(ChangeRefusal::Placement(GroupId::META))),
             _ => Ok(()),
         }
     }

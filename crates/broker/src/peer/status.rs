@@ -126,7 +126,7 @@ impl Peer {
     /// Whether a configuration counts on so many voters whose disks are lost that these cannot be outvoted.
     fn is_stranded(&self, group: GroupId, conf: &ConfState) -> bool {
         let nodes = self.meta.placement_of(group).map(Placement::nodes).unwrap_or_default();
-        let lost = |voter: &&ReplicaId| nodes.get(voter).is_some_and(|n| self.meta.lost.contains_key(n));
+        let lost = |voter: &&ReplicaId| nodes.get(voter).is_some_and(|n| self.meta.is_lost(*n));
         [&conf.voters, &conf.voters_outgoing]
             .into_iter()
             .any(|half| !half.is_empty() && half.iter().filter(lost).count() * 2 >= half.len())

@@ -1,21 +1,33 @@
 //! The last resort after the loss of a majority: one replica goes on alone.
 
+use bytes::Bytes;
 use hcube_log::{Entry, HardState, Op};
 
 use super::start::raw_node;
 use super::{Flight, Group, Turn};
 use crate::conf::{ConfChange, Shape};
-use crate::entry::CONF;
+use crate::entry::{CONF, NORMAL};
 use crate::storage::Store;
 use crate::{Config, ProposeError};
 
+/// What makes a replica the sole voter.
+pub(crate) struct Forced {
+    /// Of the change of the configuration, for the caller.
+    pub version: u64,
+    /// An entry that follows it, and is committed with it.
+    pub entry: Option<Bytes>,
+}
+
 impl Group {
-    pub fn force_sole(&mut self, version: u64) -> Result<(), ProposeError> {
+    pub fn force_sole(&mut self, forced: Forced) -> Result<(), ProposeError> {
         // A replica that was never part of the group knows nothing of its state.
         if !self.conf().contains(self.replica) {
             return Err(ProposeError::Invalid);
         }
-        self.forcing = Some(version);
+        if self.forcing.is_some() || self.being_forced() {
+            return Err(ProposeError::Dropped);
+        }
+        self.forcing = Some(forced);
         Ok(())
     }
 
@@ -27,14 +39,20 @@ impl Group {
     /// Declares everything in the log committed, and behind it the entry that leaves this replica alone in the
     /// configuration, as if a majority had agreed in a term of its own. The entry is one like any other: it
     /// outlasts restarts and compactions, and replicas that are added later find it in its place.
-    pub(super) fn force(&mut self, version: u64, turn: &mut Turn<'_>, config: &Config) {
+    ///
+    /// The state that is committed stands last in the write: either all of this is durable, or nothing has happened.
+    pub(super) fn force(&mut self, forced: Forced, turn: &mut Turn<'_>, config: &Config) {
         let term = self.raw.raft.term + 1;
-        let index = self.raw.store().last() + 1;
-        let data = ConfChange { shape: Shape::Sole(self.replica), version }.encode();
-        let entry = Entry { index, term, kind: CONF, data };
+        let first = self.raw.store().last() + 1;
+        let data = ConfChange { shape: Shape::Sole(self.replica), version: forced.version }.encode();
+        let behind = forced.entry.into_iter().map(|data| (NORMAL, data));
+        let all = std::iter::once((CONF, data)).chain(behind);
+        let entries: Vec<Entry> =
+            (first..).zip(all).map(|(index, (kind, data))| Entry { index, term, kind, data }).collect();
+        let index = first - 1 + entries.len() as u64;
         let hard_state = HardState { term, vote: self.replica.0, commit: index };
         let mut store = std::mem::replace(self.raw.mut_store(), Store::empty());
-        store.append(std::slice::from_ref(&entry));
+        store.append(&entries);
         store.set_hard_state(hard_state);
         store.set_initial(self.conf().clone());
         self.raw = raw_node(self.replica, store, self.applied, config);
@@ -47,12 +65,13 @@ impl Group {
             // It began with every snapshot applied.
             flight.snapshot = None;
         }
-        turn.ops.push(Op::Append { group: self.id, entries: vec![entry] });
+        let appended = entries.iter().map(|entry| (entry.index, entry.term)).collect();
+        turn.ops.push(Op::Append { group: self.id, entries });
         turn.ops.push(Op::HardState { group: self.id, hard_state });
         self.flights.push_back(Flight {
             write: turn.write,
             ready: 0,
-            appended: vec![(index, term)],
+            appended,
             snapshot: None,
             messages: Vec::new(),
             votes: true,

@@ -1,5 +1,6 @@
 //! Going on alone after the loss of a majority.
 
+use bytes::Bytes;
 use hcube_consensus::{ConfStep, ProposeError};
 use hcube_core::conf::ConfState;
 use hcube_core::ids::ReplicaId;
@@ -47,6 +48,28 @@ fn a_survivor_goes_on_alone_with_everything_in_its_log() {
         assert_eq!(world.conf(survivor), sole(survivor));
         assert_eq!(world.elect(), survivor);
         assert!(world.applied(survivor) > last);
+    }
+}
+
+#[test]
+fn an_entry_behind_the_forced_one_comes_true_with_it_or_not_at_all() {
+    // How much of the write a crash leaves: the two entries, then the state that says that they are committed.
+    for (ops, entries, survives) in [(0, 0, false), (0, 1, false), (0, 2, false), (1, 0, false), (9, 0, true)]
+    {
+        let (mut world, survivor) = cut_off(8);
+        let conf = world.conf(survivor);
+        let proposed = world.groups(survivor).force_sole_with(GROUP, 9, Bytes::from_static(b"why")).unwrap();
+        world.drain(survivor);
+        world.crash(survivor, ops, entries);
+        world.restart(survivor);
+        world.drain(survivor);
+        let why = world.nodes[&survivor].state.iter().find(|applied| applied.data == b"why"[..]);
+        assert_eq!(why.map(|why| why.index), survives.then_some(proposed.index), "{ops} {entries}");
+        assert_eq!(world.conf(survivor), if survives { sole(survivor) } else { conf });
+        if survives {
+            assert_eq!(world.elect(), survivor);
+            world.publish(b"after");
+        }
     }
 }
 

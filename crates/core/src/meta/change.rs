@@ -96,6 +96,14 @@ pub enum Change {
         /// Whose replica goes on alone; none begins the group anew, with nothing, on the peers that are there.
         survivor: Option<NodeId>,
     },
+    /// Tag 13: the metadata group lost its majority and goes on with what one peer has of it. Nobody can agree on that:
+    /// it stands right behind the entry that makes the survivor's replica the sole voter, and comes true with it.
+    RecoverMetadata {
+        /// Whose replica goes on alone.
+        survivor: NodeId,
+        /// The nodes whose disks are lost for good, and with which the majority went.
+        lost: Vec<NodeId>,
+    },
     /// Tag 14: all members know a newer feature level, which holds from now on.
     RaiseLevel {
         /// The level.
@@ -129,6 +137,11 @@ pub enum Changed {
     Removed(NodeId),
     /// It is as asked for.
     Done,
+    /// The metadata went on without those that were lost.
+    GivenUp {
+        /// The epoch in which it did.
+        epoch: u64,
+    },
 }
 
 /// Why a [`Change`] was not made. Nothing has changed then.
@@ -252,6 +265,7 @@ impl Meta {
             Change::Settled { group, version } => Ok(self.settled(group, version)),
             Change::ReplaceReplica { group, replica } => Ok(self.replace_replica(group, replica)),
             Change::Recover { group, version, survivor } => self.recover(group, version, survivor),
+            Change::RecoverMetadata { survivor, lost } => self.recover_metadata(survivor, &lost),
             Change::RaiseLevel { level } => {
                 self.epoch += u64::from(self.feature_level < level);
                 self.feature_level = self.feature_level.max(level);

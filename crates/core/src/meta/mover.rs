@@ -222,7 +222,7 @@ fn in_place(placement: &Placement, wish: &Assignment, readers: &[NodeId]) -> boo
 #[must_use]
 pub fn lacks_majority(meta: &Meta, placement: &Placement) -> bool {
     let voters = if placement.settled { &placement.voters } else { &placement.before };
-    let lost = voters.iter().filter(|voter| meta.lost.contains_key(&voter.node)).count();
+    let lost = voters.iter().filter(|voter| meta.is_lost(voter.node)).count();
     lost > 0 && lost * 2 >= voters.len()
 }
 
@@ -249,7 +249,7 @@ enum Urgency {
 }
 
 fn urgency(meta: &Meta, placement: &Placement) -> Urgency {
-    if placement.voting_nodes().any(|node| meta.lost.contains_key(&node)) {
+    if placement.voting_nodes().any(|node| meta.is_lost(node)) {
         Urgency::Lost
     } else if placement.voters.len() < usize::from(replication(meta)) {
         Urgency::Few
@@ -297,7 +297,7 @@ pub fn progress(meta: &Meta, target: &Target) -> Progress {
         progress.moving += usize::from(!placement.settled);
         progress.waiting += usize::from(placement.settled && !in_place(placement, wish, readers));
         progress.without_majority += usize::from(lacks_majority(meta, placement));
-        let held = placement.voting_nodes().filter(|node| !meta.lost.contains_key(node)).count();
+        let held = placement.voting_nodes().filter(|node| !meta.is_lost(*node)).count();
         progress.under_replicated += usize::from(held < want);
     }
     progress

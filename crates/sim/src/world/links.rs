@@ -149,5 +149,6 @@ fn disk_of(meta: &Meta, node: NodeId) -> Option<Incarnation> {
         let mut retired = meta.retired.iter().filter(|_| !known && leaves);
         retired.find(|(_, retired)| **retired == node).map(|(disk, _)| *disk)
     };
-    meta.members.get(&node).map(|member| member.incarnation).or_else(retired)
+    let member = meta.members.get(&node).filter(|_| !meta.is_lost(node));
+    member.map(|member| member.incarnation).or_else(retired)
 }

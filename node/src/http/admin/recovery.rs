@@ -1,11 +1,12 @@
 //! The last resort: slots that lost most of their voters go on with the copy that is farthest, as somebody has
 //! decided. What only the lost disks held is gone for good.
 
+mod metadata;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::StreamExt as _;
 use hcube_api::admin::{Recovered, UnsafeRecover};
-use hcube_api::cluster::Loss;
 use hcube_api::{Code, Problem, json};
 use hcube_broker::request::SlotStatus;
 use hcube_broker::{Answer, Request};
@@ -16,6 +17,7 @@ use http::StatusCode;
 
 use super::members::Desk;
 use crate::http::answer::{self, Response};
+use crate::http::cluster::told_loss;
 use crate::http::error::Asked;
 use crate::http::peer::{Answered, View};
 
@@ -33,6 +35,9 @@ impl Desk<'_> {
         let asked: UnsafeRecover = json::from_slice(body)?;
         asked.check()?;
         self.check_cluster(asked.cluster_id)?;
+        if asked.metadata {
+            return self.recover_metadata(asked).await;
+        }
         let view = self.peer.view();
         let lost = asked.lost.iter().copied().collect();
         check_lost(&view, &lost)?;
@@ -62,7 +67,7 @@ impl Desk<'_> {
         let losses = meta.losses.iter().filter(|loss| loss.epoch > since && groups.contains(&loss.group));
         let body = Recovered {
             cluster_id: meta.cluster,
-            losses: losses.filter_map(told_loss).collect(),
+            losses: losses.map(told_loss).collect(),
             without_majority: self.planner.outlook(&meta).await?.rebalance().without_majority,
         };
         Ok(answer::json(StatusCode::OK, &body))
@@ -91,7 +96,7 @@ fn check_lost(view: &View, lost: &BTreeSet<NodeId>) -> Result<(), Problem> {
             Err(Problem::new(code, format!("node {node} {detail}")).with("node_id", node.0))
         };
         let meta = &view.meta;
-        if meta.lost.contains_key(node) || meta.retired.values().any(|retired| retired == node) {
+        if meta.is_lost(*node) || meta.retired.values().any(|retired| retired == node) {
             continue;
         }
         if !meta.members.contains_key(node) {
@@ -113,12 +118,12 @@ fn check_lost(view: &View, lost: &BTreeSet<NodeId>) -> Result<(), Problem> {
 fn concerned<'m>(meta: &'m Meta, lost: &BTreeSet<NodeId>) -> Vec<(GroupId, &'m Placement)> {
     let named = |placement: &Placement| {
         let nodes = placement.all().map(|replica| replica.node);
-        let gone: BTreeSet<NodeId> = nodes.filter(|node| meta.lost.contains_key(node)).collect();
+        let gone: BTreeSet<NodeId> = nodes.filter(|node| meta.is_lost(*node)).collect();
         !gone.is_empty() && gone.is_subset(lost)
     };
     // One that is to go on alone does so first, unless it was lost meanwhile.
     let alone = |p: &Placement| {
-        let there = p.voting_nodes().any(|node| !meta.lost.contains_key(&node));
+        let there = p.voting_nodes().any(|node| !meta.is_lost(node));
         !p.settled && p.forced == p.version && there
     };
     meta.groups()
@@ -128,7 +133,8 @@ fn concerned<'m>(meta: &'m Meta, lost: &BTreeSet<NodeId>) -> Vec<(GroupId, &'m P
 }
 
 fn survivors(meta: &Meta, placement: &Placement) -> BTreeSet<NodeId> {
-    placement.all().map(|replica| replica.node).filter(|node| meta.members.contains_key(node)).collect()
+    let there = |node: &NodeId| meta.members.contains_key(node) && !meta.is_lost(*node);
+    placement.all().map(|replica| replica.node).filter(there).collect()
 }
 
 /// How a group goes on; nothing where it is not stuck.
@@ -167,16 +173,11 @@ fn decide(
 fn metadata_too(mut problem: Problem) -> Problem {
     if problem.code == Code::NoLeader {
         problem.detail = format!(
-            "{}; it is the metadata that decides this. Where that has lost most of its own voters' disks, this version \
-             cannot recover it",
+            "{}; it is the metadata that decides this. Where that has lost most of its own voters' disks, it is \
+             recovered first: `hcube cluster unsafe-recover --metadata`",
             problem.detail
         )
         .into();
     }
     problem
-}
-
-fn told_loss(loss: &hcube_core::meta::Loss) -> Option<Loss> {
-    let hcube_core::meta::Loss { group, epoch, survivor } = *loss;
-    Some(Loss { slot: group.slot()?, epoch, survivor })
 }

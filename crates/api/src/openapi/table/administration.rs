@@ -162,6 +162,7 @@ fn whole() -> Vec<Endpoint> {
                     Code::NotLost,
                     Code::StillAlive,
                     Code::UnknownNode,
+                    Code::MetadataNotLost,
                     Code::SurvivorSilent,
                     Code::Stale,
                 ],
@@ -173,7 +174,7 @@ fn whole() -> Vec<Endpoint> {
                 Operation::UnsafeRecover,
                 Method::POST,
                 paths::UNSAFE_RECOVER,
-                "Let slots that lost their majority go on with what is left",
+                "Let slots that lost their majority, or the metadata, go on with what is left",
             )
         },
         Endpoint {

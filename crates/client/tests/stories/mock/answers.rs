@@ -194,6 +194,7 @@ fn cluster(vertex: u16, shared: &Shared) -> Cluster {
         peers: u16::try_from(addresses.len()).unwrap(),
         dimension: 2,
         replication: 3,
+        feature_level: 1,
         epoch: 1,
         members: (0..).zip(addresses.iter()).map(member).collect(),
         edges: Vec::new(),

@@ -65,6 +65,10 @@ impl Change {
                 out.u64(*version);
                 out.option(*survivor, |out, node| out.u64(node.0));
             }
+            Self::RecoverMetadata { survivor, lost } => {
+                tagged(out, 13, survivor.0);
+                out.list(lost.iter(), |out, node| out.u64(node.0));
+            }
             Self::RaiseLevel { level } => {
                 out.u8(14);
                 out.u32(*level);
@@ -104,6 +108,7 @@ impl Change {
                 version: reader.u64("version")?,
                 survivor: reader.option("survivor", node)?,
             },
+            13 => Self::RecoverMetadata { survivor: node(reader)?, lost: reader.list("lost nodes", node)? },
             14 => Self::RaiseLevel { level: reader.u32("feature level")? },
             tag => return Err(DecodeError::Unknown { what: "change", value: tag.into() }),
         })

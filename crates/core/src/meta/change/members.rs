@@ -35,9 +35,9 @@ impl Meta {
             client_address,
             standing: Standing::Active,
         };
-        if let Some(old) = replaces.and_then(|old| self.lose(old)) {
-            member.standing = old;
-        }
+        let before = replaces.and_then(|old| self.lose(old));
+        // One that was given up before says nothing of the vertex.
+        member.standing = before.filter(|old| *old != Standing::Dead).unwrap_or(Standing::Active);
         self.members.insert(node, member.clone());
         self.follow_metadata(node, replaces);
         Ok(Changed::Member(member))
@@ -82,6 +82,14 @@ impl Meta {
         Some(before)
     }
 
+    /// A member's disk is lost, and nobody stands there in its place yet.
+    pub(super) fn give_up(&mut self, node: NodeId) {
+        if let Some(member) = self.members.get_mut(&node) {
+            member.standing = Standing::Dead;
+            self.retired.insert(member.incarnation, node);
+        }
+    }
+
     /// A new member follows the metadata, with the part in it of the one that it replaces.
     fn follow_metadata(&mut self, node: NodeId, replaces: Option<NodeId>) {
         let mut voters: Vec<NodeId> = self.metadata.voting_nodes().collect();
@@ -100,7 +108,13 @@ impl Meta {
         if member.standing == Standing::Draining {
             return Ok(Changed::Member(member.clone()));
         }
-        let highest = self.staying().map(|member| member.vertex).max().unwrap_or_default();
+        if member.standing == Standing::Dead {
+            return Err(ChangeRefusal::Retired(node));
+        }
+        // A vertex that waits for another peer stays as well.
+        let stays = |member: &&Member| member.standing != Standing::Draining;
+        let highest = self.members.values().filter(stays).map(|member| member.vertex).max();
+        let highest = highest.unwrap_or_default();
         if member.vertex != highest {
             return Err(ChangeRefusal::NotHighest { highest });
         }
@@ -114,7 +128,11 @@ impl Meta {
     }
 
     pub(super) fn cancel_drain(&mut self, node: NodeId) -> Result<Changed, ChangeRefusal> {
-        let vertex = self.members.get(&node).ok_or_else(|| self.unknown(node))?.vertex;
+        let member = self.members.get(&node).ok_or_else(|| self.unknown(node))?;
+        if member.standing == Standing::Dead {
+            return Err(ChangeRefusal::Retired(node));
+        }
+        let vertex = member.vertex;
         // A vertex that leaves below one that stays never could.
         let stay: Vec<NodeId> = self
             .members

@@ -21,8 +21,8 @@ impl Meta {
         let repeats = all.windows(2).any(|pair| pair[0] == pair[1]);
         // Whoever is lost may keep what it has, as far as the wish goes, but gets nothing new.
         let may = |node: &NodeId| {
-            self.members.contains_key(node)
-                || (self.lost.contains_key(node) && placement.replicas().any(|r| r.node == *node))
+            let keeps = || placement.replicas().any(|replica| replica.node == *node);
+            if self.is_lost(*node) { keeps() } else { self.members.contains_key(node) }
         };
         if voters.is_empty() || repeats || !voters.contains(&leader) || !all.iter().all(may) {
             return Err(ChangeRefusal::Placement(group));
@@ -34,7 +34,7 @@ impl Meta {
     /// Makes these nodes a group's wish, in a new epoch where they are not already.
     pub(super) fn wish(&mut self, group: GroupId, voters: &[NodeId], learners: &[NodeId], leader: NodeId) {
         // Every member follows the metadata.
-        let followers: Vec<NodeId> = self.members.keys().copied().filter(|n| !voters.contains(n)).collect();
+        let followers: Vec<NodeId> = self.present().map(|m| m.node).filter(|n| !voters.contains(n)).collect();
         let learners = if group == GroupId::META { &followers } else { learners };
         let (epoch, mut next) = (self.epoch + 1, self.next_replica);
         let Some(placement) = self.placement_of_mut(group) else { return };
@@ -120,7 +120,7 @@ impl Meta {
         let placement = self.at_version(group, version)?;
         // The disk of one that was lost is not there to go on with.
         let survivor_replica = |node: &NodeId| {
-            let there = self.members.contains_key(node);
+            let there = self.members.contains_key(node) && !self.is_lost(*node);
             placement.all().filter(|replica| there && replica.node == *node).max_by_key(|r| r.id)
         };
         let replica = survivor.as_ref().and_then(survivor_replica);
@@ -149,6 +149,41 @@ impl Meta {
             forced: epoch,
         };
         Ok(Changed::Done)
+    }
+
+    /// The metadata group goes on alone with the survivor's replica. The nodes that are lost keep their vertices until
+    /// others stand there in their place, and nothing else.
+    pub(super) fn recover_metadata(
+        &mut self,
+        survivor: NodeId,
+        lost: &[NodeId],
+    ) -> Result<Changed, ChangeRefusal> {
+        let present = self.members.contains_key(&survivor) && !self.is_lost(survivor);
+        let replica = self.metadata.replica_on(survivor).filter(|_| present && !lost.contains(&survivor));
+        let Some(id) = replica else { return Err(ChangeRefusal::Placement(GroupId::META)) };
+        lost.iter().for_each(|node| self.give_up(*node));
+        self.epoch += 1;
+        let (epoch, group) = (self.epoch, GroupId::META);
+        self.losses.push(Loss { group, epoch, survivor: Some(survivor) });
+        // Nobody else is in the group's configuration any more: those that are left come back to it as learners.
+        let left: Vec<NodeId> = self.present().map(|m| m.node).filter(|node| *node != survivor).collect();
+        let mut next = self.next_replica;
+        let mut learner = |node: NodeId| {
+            let held = self.metadata.replica_on(node);
+            next += u64::from(held.is_none());
+            Replica { id: held.unwrap_or(ReplicaId(next - 1)), node }
+        };
+        self.metadata = Placement {
+            learners: left.into_iter().map(&mut learner).collect(),
+            voters: vec![Replica { id, node: survivor }],
+            leader: survivor,
+            version: epoch,
+            forced: epoch,
+            ..Placement::default()
+        };
+        self.next_replica = next;
+        self.forget_lost();
+        Ok(Changed::GivenUp { epoch })
     }
 
     fn at_version(&self, group: GroupId, version: u64) -> Result<&Placement, ChangeRefusal> {

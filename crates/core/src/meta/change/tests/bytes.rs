@@ -45,6 +45,7 @@ fn any_change() -> impl Strategy<Value = Change> {
             .prop_map(|(group, replica)| Change::ReplaceReplica { group, replica }),
         (group(), any::<u64>(), proptest::option::of(node()))
             .prop_map(|(group, version, survivor)| Change::Recover { group, version, survivor }),
+        (node(), list()).prop_map(|(survivor, lost)| Change::RecoverMetadata { survivor, lost }),
     ]
 }
 
@@ -102,6 +103,9 @@ fn shrunk(change: Change) -> Change {
         }
         Change::Recover { group: g, survivor, .. } => {
             Change::Recover { group: group(g), version: 1, survivor: survivor.map(node) }
+        }
+        Change::RecoverMetadata { survivor, lost } => {
+            Change::RecoverMetadata { survivor: node(survivor), lost: nodes(lost) }
         }
         other => other,
     }

@@ -1,7 +1,7 @@
 //! Where replicas are meant to be.
 
 use super::*;
-use crate::meta::mover::lacks_majority;
+use crate::meta::mover::{Limits, Mover, lacks_majority};
 
 #[test]
 fn a_reader_binds_a_peer_as_a_voter_does() {
@@ -228,4 +228,49 @@ fn a_majority_that_is_lost_while_replicas_are_under_way_is_missed() {
     let version = meta.placement[0].version;
     make_once(&mut meta, Change::Recover { group: SLOT, version, survivor: Some(NodeId(3)) });
     assert_eq!((nodes(&meta.placement[0]).0, lacks(&meta)), (vec![3], false));
+}
+
+#[test]
+fn the_metadata_goes_on_with_one_peer_and_those_it_lost_keep_their_vertices_only() {
+    let mut meta = cube(5, 3);
+    join(&mut meta, newcomer(900, 5));
+    let before = meta.clone();
+    let recover = |survivor: u64, lost: &[u64]| Change::RecoverMetadata {
+        survivor: NodeId(survivor),
+        lost: lost.iter().copied().map(NodeId).collect(),
+    };
+    for (survivor, lost) in [(9, vec![1]), (2, vec![1, 2])] {
+        assert_eq!(refused(&meta, recover(survivor, &lost)), ChangeRefusal::Placement(META));
+    }
+    let epoch = meta.epoch + 1;
+    assert_eq!(meta.change(recover(4, &[1, 2, 3])), Ok(Changed::GivenUp { epoch }));
+    let (alone, epoch) = (meta.metadata.clone(), meta.epoch);
+    assert_eq!(nodes(&alone), (vec![4], vec![5, 6], vec![]));
+    let kept = |replica: &crate::meta::Replica| before.metadata.all().any(|held| held == *replica);
+    assert!(alone.replicas().all(|replica| kept(&replica)), "whoever is left goes on as it is");
+    assert_eq!((alone.forced, alone.version, alone.settled), (epoch, epoch, false));
+    assert_eq!(meta.losses, [Loss { group: META, epoch, survivor: Some(NodeId(4)) }]);
+    assert_eq!(meta.cube(), before.cube());
+    for lost in [1, 2, 3].map(NodeId) {
+        assert!(meta.is_lost(lost) && meta.retired.contains_key(&before.members[&lost].incarnation));
+        assert_eq!(refused(&meta, Change::Drain { node: lost }), ChangeRefusal::Retired(lost));
+        assert_eq!(refused(&meta, Change::CancelDrain { node: lost }), ChangeRefusal::Retired(lost));
+    }
+    assert!(matches!(refused(&meta, place(&meta, META, &[1, 4, 5], &[])), ChangeRefusal::Placement(META)));
+    let stuck = meta.placement.iter().filter(|placement| lacks_majority(&meta, placement)).count();
+    let two_of = |p: &&Placement| p.voting_nodes().filter(|node| node.0 <= 3).count() >= 2;
+    assert_eq!(stuck, meta.placement.iter().filter(two_of).count());
+
+    // Peers with empty disks stand at their vertices, and the metadata gets its voters back.
+    for (incarnation, vertex) in [(901, 0), (902, 1), (903, 2)] {
+        let member = join(&mut meta, replacement(incarnation, vertex, u64::from(vertex) + 1));
+        assert_eq!(member.standing, Standing::Active);
+    }
+    assert_eq!(meta.present().count(), 6);
+    let changes = Mover::default().next(&meta, Limits::default()).unwrap();
+    let refill = changes.iter().find(|change| matches!(change, Change::Place { group: META, .. }));
+    make_once(&mut meta, refill.unwrap().clone());
+    assert_eq!(meta.metadata.voters.len(), 5);
+    assert!(meta.metadata.votes(NodeId(4)), "{:?}", meta.metadata);
+    assert_eq!(Meta::decode(meta.encode()).unwrap(), meta);
 }
