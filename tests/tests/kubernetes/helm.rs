@@ -105,7 +105,7 @@ fn the_readme_lines_with_helm_work_and_definitions_outlive_the_release() {
     let _ = namespace.until("hypercube", "own", "is Ready", seconds(120), is_ready);
     let tested = helm("helm4", &namespace.name, &["test", RELEASE, "--timeout=120s"]).ok();
     assert!(tested.contains("Succeeded"), "{tested}");
-    let _ = kept.until_settled();
+    is_looked_after_by(&kept, &format!("{}/hcube-operator", namespace.name));
     let _ = helm("helm4", &namespace.name, &["uninstall", RELEASE, "--wait", "--timeout=120s"]).ok();
 
     // `kubectl apply` takes over what Helm kept, and a Hypercube may follow at once.
@@ -113,6 +113,11 @@ fn the_readme_lines_with_helm_work_and_definitions_outlive_the_release() {
     namespace.apply(&[resource("other", &spec(1))]);
     let _ = namespace.until("hypercube", "other", "is Ready", seconds(120), is_ready);
     operator::until_rolled_out();
-    let _ = kept.until_settled();
+    is_looked_after_by(&kept, "hcube-system/hcube-operator");
     let _ = kept.check("t", 1, &acked, &[0]);
+}
+
+/// Waits until an operator has taken a Hypercube up.
+fn is_looked_after_by(cube: &Hypercube<'_>, operator: &str) {
+    let _ = cube.until(&format!("is {operator}'s"), |object| object["status"]["operator"] == operator);
 }
