@@ -109,7 +109,7 @@ pub(crate) fn load<D: Disk>(disk: &D, log_salt: u64, number: u64) -> Result<Load
     let length = file.len()?;
     // A file that has grown beyond what an offset can name is none that this log wrote.
     let read = usize::try_from(length.min(segment::BYTES_MAX)).unwrap_or(usize::MAX);
-    let mut raw = vec![0; read];
+    let mut raw = segment::blank(read);
     file.read_exact_at(&mut raw, 0)?;
     let header = segment::decode_header(&raw, number)?;
     let sound = header.is_some_and(|header| header.bytes == length);

@@ -128,6 +128,15 @@ pub(crate) fn publish<D: Disk>(disk: &D, temporary: &str, number: u64) -> io::Re
     disk.sync_dir(DIR)
 }
 
+/// So many zeros, for what a segment holds. A large buffer that is needed once must not stay with the process: glibc keeps
+/// what was freed below 32 MiB (mallopt(3), `M_MMAP_THRESHOLD`), and gives larger mappings back at once. Room that is not
+/// touched costs nothing.
+pub(crate) fn blank(bytes: usize) -> Vec<u8> {
+    let mut zeros = vec![0; bytes.max(33 << 20)];
+    zeros.truncate(bytes);
+    zeros
+}
+
 /// Overwrites the bytes from `start` to `end` with zeros.
 pub(crate) fn zero<F: File>(file: &F, start: u64, end: u64) -> io::Result<()> {
     let zeros = vec![0; usize::try_from(end.saturating_sub(start)).unwrap_or(ZEROS_BYTES).min(ZEROS_BYTES)];

@@ -12,7 +12,7 @@ use raft::eraftpb::{Message, MessageType};
 pub(super) fn gather(messages: Vec<Message>, bytes_max: u64) -> Vec<Message> {
     let mut out: Vec<Message> = Vec::with_capacity(messages.len());
     let mut last: BTreeMap<u64, Gathered> = BTreeMap::new();
-    for mut message in messages {
+    for message in messages {
         let bytes = entry_bytes(&message);
         if let Some(gathered) = last.get_mut(&message.to)
             && gathered.bytes + bytes <= bytes_max

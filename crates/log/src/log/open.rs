@@ -145,7 +145,7 @@ impl<D: Disk> Log<D> {
             let from = if number == start.segment { start.offset } else { HEADER_BYTES };
             let size = u32::try_from(self.segment_size(number)).unwrap_or(u32::MAX);
             let to = if number == self.head.segment { self.head.offset } else { size };
-            let mut bytes = vec![0; to.saturating_sub(from) as usize];
+            let mut bytes = segment::blank(to.saturating_sub(from) as usize);
             let file = self.file(number);
             file.read_exact_at(&mut bytes, from.into())?;
             file.write_at(&bytes, from.into())?;
