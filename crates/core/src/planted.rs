@@ -18,11 +18,13 @@ pub enum Bug {
     UnconfirmedRefusal,
     /// A message for a replica that is not here creates it.
     StrayReplica,
+    /// A replica serves what is in its log and not committed yet, as far as it knows.
+    ReadsAboveCommit,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::NoDeduplicationInSnapshots,
         Self::RetiredReplicaStays,
         Self::AcknowledgedWhenProposed,
@@ -30,6 +32,7 @@ impl Bug {
         Self::DeletedByAbsence,
         Self::UnconfirmedRefusal,
         Self::StrayReplica,
+        Self::ReadsAboveCommit,
     ];
 }
 

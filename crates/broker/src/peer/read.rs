@@ -2,11 +2,12 @@
 
 use hcube_consensus::ReadIndex;
 use hcube_core::ids::GroupId;
+use hcube_core::planted::{self, Bug};
 
 use super::Peer;
 use super::call::{Call, CallId, Waits};
 use super::lead::Existence;
-use crate::command::{PartitionId, batch_of};
+use crate::command::{Command, PartitionId, batch_of};
 use crate::request::{Answer, Error, From, Pull, Request, StoredBatch};
 use crate::slot::{Chunk, Partition, Place};
 use crate::{Action, Piece, ReadError, ReadPlan, ReadToken};
@@ -82,6 +83,12 @@ impl Peer {
             Existence::Exists => {}
             Existence::Gone => return self.finish(id, Err(Error::UnknownTopic)),
             Existence::Unheard => return self.park(id),
+        }
+        if planted::is(Bug::ReadsAboveCommit)
+            && let Some(batch) = self.uncommitted(group, &pull)
+        {
+            let answer = self.pulled(group, &pull, batch.base_offset, vec![batch]);
+            return self.finish(id, Ok(answer));
         }
         match self.step(group, &pull, confirmed) {
             Step::Read { from, stamp_ms } => self.read(id, group, &pull, from, stamp_ms),
@@ -224,6 +231,25 @@ impl Peer {
             }
             Err(error) => self.finish(id, Err(Error::Read(error.to_string()))),
         }
+    }
+
+    /// A planted mistake: what this replica has and does not know to be committed, where the pull is at the end of that.
+    fn uncommitted(&self, group: GroupId, pull: &Pull) -> Option<StoredBatch> {
+        let end = self.state_of(group, pull)?.next_offset();
+        let indexes = self.groups.indexes(group).filter(|_| pull.from == From::Offset(end))?;
+        (indexes.applied + 1..=indexes.last).find_map(|index| {
+            let hcube_consensus::Located::Memory(entry) = self.groups.locate(group, index)? else {
+                return None;
+            };
+            match Command::decode(entry).ok()? {
+                Command::Publish { partition, base_offset, stamp_ms, batch }
+                    if partition == (pull.topic.id, pull.partition) && base_offset == end =>
+                {
+                    Some(StoredBatch { base_offset, stamp_ms, batch })
+                }
+                _ => None,
+            }
+        })
     }
 
     fn state_of(&self, group: GroupId, pull: &Pull) -> Option<&Partition> {

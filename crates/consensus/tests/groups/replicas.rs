@@ -2,7 +2,7 @@
 
 use hcube_consensus::ConfStep;
 use hcube_core::conf::ConfState;
-use hcube_core::ids::ReplicaId;
+use hcube_core::ids::{NodeId, ReplicaId};
 use hcube_log::{Base, HardState, Op};
 
 use super::world::{GROUP, World, ids};
@@ -128,4 +128,29 @@ fn a_replica_that_was_not_taken_up_can_be_buried() {
         disk.write(op, usize::MAX);
     }
     assert_eq!(disk.held.as_ref().unwrap().replica, ReplicaId(11));
+}
+
+#[test]
+fn a_leader_that_placement_does_not_name_yet_is_heard_once_its_node_is_known() {
+    let mut world = World::found(&[1, 2, 3], 5);
+    world.publish(b"before");
+    let leader = world.level();
+    let follower = (1..=3).find(|node| *node != leader).unwrap();
+    let mut others = world.homes.clone();
+    others.remove(&ReplicaId(leader));
+    world.groups(follower).set_nodes(GROUP, others.clone());
+    let behind = world.applied(follower);
+    world.publish(b"unheard");
+    assert_eq!(world.applied(follower), behind, "a stranger's messages are dropped");
+    // Only its own node speaks for a replica, and who is named already stays where it is.
+    let third = (1..=3).find(|node| ![leader, follower].contains(node)).unwrap();
+    world.groups(follower).add_node(GROUP, ReplicaId(leader), NodeId(99));
+    world.groups(follower).add_node(GROUP, ReplicaId(third), NodeId(leader));
+    world.publish(b"of another node");
+    assert_eq!(world.applied(follower), behind);
+    world.groups(follower).set_nodes(GROUP, others);
+    world.groups(follower).add_node(GROUP, ReplicaId(leader), NodeId(leader));
+    world.publish(b"heard");
+    world.level();
+    assert!(world.applied(follower) > behind);
 }

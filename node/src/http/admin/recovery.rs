@@ -2,6 +2,8 @@
 //! decided. What only the lost disks held is gone for good.
 
 mod metadata;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 
