@@ -15,6 +15,7 @@ use cluster::{
 };
 use hcube_broker::request::{From, Pull, TopicRef};
 use hcube_broker::{Error, Request};
+use hcube_core::feature;
 use hcube_core::ids::{ClusterId, Incarnation, NodeId};
 use hcube_core::meta::{Change, Changed, Meta};
 use hcube_core::topic::slot_of;
@@ -485,4 +486,30 @@ async fn a_peer_whose_metadata_is_damaged_says_what_to_do_and_deletes_nothing() 
         assert!(error.to_string().contains("empty its data directory"), "{error}");
     }
     assert!(segments().is_superset(&before));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rolling_update_raises_the_feature_level_at_its_end_and_for_good() {
+    let mut cluster = Cluster::founded_at(3, feature::OLDEST).await;
+    let topic = create(&cluster.handle(0).await, "events", 1).await;
+    for vertex in 0..3 {
+        let handle = cluster.handle((vertex + 1) % 3).await;
+        publish(&handle, &topic, 0, vertex as u64, vec![u8::try_from(vertex).unwrap()]).await;
+        assert_eq!(handle.meta().feature_level, feature::OLDEST, "before vertex {vertex} is updated");
+        cluster.stop(vertex).await;
+        cluster.set_level(vertex, feature::NEWEST);
+        cluster.start(vertex).await;
+    }
+    for vertex in 0..3 {
+        let handle = cluster.handle(vertex).await;
+        let _ = settled(&handle, "the newest level", |meta| meta.feature_level == feature::NEWEST).await;
+        let expected: Vec<_> = (0..3).map(|value| (value, 1)).collect();
+        assert_eq!(contents(&handle, &topic, 0, None).await.unwrap(), expected);
+    }
+    cluster.stop(1).await;
+    let older = Config { feature_level: feature::OLDEST, ..cluster.config(1).clone() };
+    let refused = Node::start(older).await.unwrap_err().to_string();
+    assert!(refused.contains("at feature level 2 for good"), "{refused}");
+    cluster.start(1).await;
+    publish(&cluster.handle(1).await, &topic, 0, 3, vec![3]).await;
 }

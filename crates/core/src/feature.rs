@@ -7,8 +7,11 @@
 
 /// Everything there was before there were levels.
 pub const BASE: u32 = 1;
+/// The metadata can go on after the loss of its majority: the requests and the command for that, and members that are
+/// [dead](crate::placement::Standing::Dead).
+pub const METADATA_RECOVERY: u32 = 2;
 
 /// The oldest level that this version takes part in.
 pub const OLDEST: u32 = BASE;
 /// The newest level that this version knows.
-pub const NEWEST: u32 = BASE;
+pub const NEWEST: u32 = METADATA_RECOVERY;

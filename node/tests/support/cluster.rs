@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use hcube_broker::request::{From, Pull, StoredBatch, TopicRef};
 use hcube_broker::{Answer, Error, Request};
+use hcube_core::feature;
 use hcube_core::ids::{ClusterId, NodeId, ProducerId, TopicId, Vertex};
 use hcube_core::meta::change::NewMember;
 use hcube_core::meta::{Change, ChangeRefusal, Changed, Founder, Meta};
@@ -63,10 +64,16 @@ pub async fn eventually<T>(what: &str, mut attempt: impl AsyncFnMut() -> Option<
 impl Cluster {
     /// Nodes that belong to no hypercube yet.
     pub async fn unbound(peers: u16) -> Self {
+        Self::unbound_at(peers, feature::NEWEST).await
+    }
+
+    /// Nodes that belong to no hypercube yet, and know no newer feature level than this.
+    pub async fn unbound_at(peers: u16, level: u32) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let (mut nodes, mut configs) = (Vec::new(), Vec::new());
         for vertex in 0..peers {
-            let mut config = config(dir.path().join(format!("peer-{vertex}")));
+            let data_dir = dir.path().join(format!("peer-{vertex}"));
+            let mut config = Config { feature_level: level, ..config(data_dir) };
             let node = Node::start(config.clone()).await.unwrap();
             // A restarted node is found where it was.
             config.peer_listen = node.peer_address();
@@ -108,7 +115,12 @@ impl Cluster {
 
     /// A hypercube that was founded through its first peer.
     pub async fn founded(peers: u16) -> Self {
-        let cluster = Self::unbound(peers).await;
+        Self::founded_at(peers, feature::NEWEST).await
+    }
+
+    /// The same with peers that know no newer feature level than this.
+    pub async fn founded_at(peers: u16, level: u32) -> Self {
+        let cluster = Self::unbound_at(peers, level).await;
         let call = cluster.call();
         cluster.node(0).bootstrap(call).await.unwrap();
         for vertex in 0..peers.into() {
@@ -139,6 +151,11 @@ impl Cluster {
 
     pub fn config(&self, vertex: usize) -> &Config {
         &self.configs[vertex]
+    }
+
+    /// The newest feature level that the node knows from its next start on.
+    pub fn set_level(&mut self, vertex: usize, level: u32) {
+        self.configs[vertex].feature_level = level;
     }
 
     /// Where the tests may put other data directories.

@@ -163,6 +163,8 @@ codes! {
         "The slot lost the disks of most of its voters and waits for an administrator's unsafe-recover. Nothing was done.";
     MetadataNotLost = "metadata-not-lost", CONFLICT, Never, "Metadata not lost",
         "The metadata has a leader, or can elect one without the nodes that are said to be lost. Nothing was done.";
+    FeatureLevel = "feature-level", CONFLICT, Never, "Older feature level",
+        "Not every peer knows what was asked. The level rises by itself once all members run an hcube that does.";
     SurvivorSilent = "survivor-silent", SERVICE_UNAVAILABLE, Later, "A survivor is silent",
         "A peer that may have the best copy left does not answer. Start it, or replace it and name it as lost as well.";
     Stale = "stale", CONFLICT, Later, "Changed meanwhile",

@@ -197,6 +197,7 @@ mod tests {
 
     use super::super::{Founder, genesis};
     use super::*;
+    use crate::feature;
     use crate::ids::TopicId;
     use crate::meta::change::{Change, NewMember};
     use crate::meta::command::{Command, Effect, Outcome, Refusal};
@@ -335,6 +336,7 @@ mod tests {
     #[test]
     fn the_format_before_members_could_change_is_still_read() {
         let mut expected = genesis(ClusterId(7), vec![founder(0)], 1, 3).unwrap();
+        expected.feature_level = feature::BASE;
         expected.apply(Command::CreateTopic(topic(2, "ended", 2))).unwrap();
         expected
             .apply(Command::DeleteTopic { name: "ended".parse().unwrap(), id: Some(TopicId(2)) })

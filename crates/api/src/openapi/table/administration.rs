@@ -163,6 +163,7 @@ fn whole() -> Vec<Endpoint> {
                     Code::StillAlive,
                     Code::UnknownNode,
                     Code::MetadataNotLost,
+                    Code::FeatureLevel,
                     Code::SurvivorSilent,
                     Code::Stale,
                 ],

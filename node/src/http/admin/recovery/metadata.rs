@@ -9,6 +9,7 @@ use hcube_api::cluster::Loss;
 use hcube_api::{Code, Problem};
 use hcube_broker::recovery::{MetadataStatus, Refusal, Told, survivor};
 use hcube_broker::{Answer, Request, given_up};
+use hcube_core::feature;
 use hcube_core::ids::{GroupId, NodeId};
 use hcube_core::meta::{Changed, Meta};
 use http::StatusCode;
@@ -24,6 +25,7 @@ impl Desk<'_> {
     pub(super) async fn recover_metadata(&self, asked: UnsafeRecover) -> Result<Response, Problem> {
         let lost: BTreeSet<NodeId> = asked.lost.iter().copied().collect();
         let meta = self.peer.handle.meta();
+        check_level(&meta)?;
         check_known(&meta, &lost)?;
         if self.was_done(&asked.lost) {
             return self.recovered(None).await;
@@ -101,6 +103,20 @@ fn check_known(meta: &Meta, lost: &BTreeSet<NodeId>) -> Result<(), Problem> {
             Err(Problem::new(Code::UnknownNode, detail).with("node_id", node.0))
         }
     }
+}
+
+/// Peers of an older level would not understand what they are asked, nor the record of it.
+fn check_level(meta: &Meta) -> Result<(), Problem> {
+    if meta.feature_level >= feature::METADATA_RECOVERY {
+        return Ok(());
+    }
+    let detail = format!(
+        "the hypercube is at feature level {}, and this needs {}: it has to be raised while the metadata is led, by running \
+         newer peers",
+        meta.feature_level,
+        feature::METADATA_RECOVERY
+    );
+    Err(Problem::new(Code::FeatureLevel, detail))
 }
 
 /// Why not, and what to do next.
