@@ -63,6 +63,7 @@ pub const METRICS: &[Metric] = &[
     less("w8-start", "W8 start to first ack", "ms"),
     less("w8-idle", "W8 idle, largest peer", "MiB"),
     less("w8-loaded", "W8 after W3, all peers", "MiB"),
+    less("others-cpu", "processor time that others had", "%"),
 ];
 
 /// Median, smallest and largest of the rounds.

@@ -8,6 +8,7 @@ use serde::Serialize;
 pub mod cpu;
 pub mod disk;
 pub mod network;
+pub mod strangers;
 
 /// A limit.
 #[derive(Debug, Clone, Serialize)]

@@ -40,6 +40,9 @@ pub struct Options {
     /// The folder of Kafka's jars
     #[arg(long, env = "KAFKA_JARS", value_name = "DIR")]
     pub kafka_jars: Option<PathBuf>,
+    /// Milliseconds that Kafka's producer gathers messages of callers who publish at once (W2, W4)
+    #[arg(long, env = "KAFKA_LINGER_MS", value_name = "MS", default_value_t = 1.0)]
+    pub kafka_linger_ms: f64,
 }
 
 impl Options {

@@ -123,6 +123,9 @@ impl Report {
         rows[0].push("goals".into());
         for metric in self.measured() {
             let Some(ours) = self.results.spread("hcube", metric.name) else { continue };
+            if metric.name == "others-cpu" {
+                continue;
+            }
             let mut row = vec![format!("{} ({})", metric.title, metric.unit)];
             for other in &others {
                 let theirs = self.results.spread(other, metric.name).filter(|theirs| theirs.median != 0.0);

@@ -8,6 +8,7 @@ use std::time::Instant;
 use anyhow::{Context as _, Result, bail};
 
 use crate::figures::Results;
+use crate::machine::strangers::Strangers;
 use crate::report::say;
 use crate::system::{Launcher, Mode, System};
 use crate::workloads::{
@@ -95,12 +96,11 @@ fn folder(dir: &Path) -> Result<tempfile::TempDir> {
 
 async fn round<L: Launcher>(launcher: &L, plan: &Plan, results: &mut Results) -> Result<()> {
     let place = folder(&plan.dir)?;
-    let began = Instant::now();
     let system = launcher.launch(place.path(), PEERS).await?;
     let publisher = topic_with_publisher(&system, "first", Mode::Prompt).await?;
     let payload = crate::payload::Payloads::new(crate::workloads::MESSAGE_BYTES).get(0);
     crate::system::Publisher::enqueue(&*publisher, 0, payload).await?.await?;
-    let start_ms = began.elapsed().as_secs_f64() * 1e3;
+    let start_ms = system.started().elapsed().as_secs_f64() * 1e3;
     system.check_settings().await.context("the settings were not reached")?;
     say(&format!("{}: started in {start_ms:.0} ms", launcher.name()));
     if plan.workloads.contains(&Workload::W8) {
@@ -108,12 +108,18 @@ async fn round<L: Launcher>(launcher: &L, plan: &Plan, results: &mut Results) ->
         let (metric, figure) = memory::idle(&system).await?;
         results.add(launcher.name(), metric, figure);
     }
+    wake(&system, &plan.scale).await.context("before the first workload")?;
     for &workload in &plan.workloads {
         if launcher.excuse(workload).is_some() || matches!(workload, Workload::W8 | Workload::W9) {
             continue;
         }
         let began = Instant::now();
-        match measure(&system, workload, &plan.scale).await {
+        let strangers = Strangers::begin(system.servers());
+        let measured = measure(&system, workload, &plan.scale).await;
+        if let Some(share) = strangers.percent(system.servers()) {
+            results.add(launcher.name(), "others-cpu", share);
+        }
+        match measured {
             Ok(mut figures) => {
                 if workload == Workload::W3 && plan.workloads.contains(&Workload::W8) {
                     figures.push(memory::loaded(&system)?);
@@ -133,6 +139,13 @@ async fn round<L: Launcher>(launcher: &L, plan: &Plan, results: &mut Results) ->
         }
     }
     Ok(())
+}
+
+/// Lets just-in-time compilers compile and caches fill before the first workload, whichever that is.
+async fn wake<S: System>(system: &S, scale: &Scale) -> Result<()> {
+    let publisher = topic_with_publisher(system, "wake", Mode::Shared).await?;
+    let wake = Scale { warm_s: 0.0, measure_s: scale.wake_s, ..*scale };
+    concurrent::load::<S>(&publisher, &wake).await.map(|_| ())
 }
 
 async fn measure<S: System>(system: &S, workload: Workload, scale: &Scale) -> Result<Vec<Figure>> {

@@ -1,6 +1,7 @@
 //! What a compared system is to the workloads.
 
 use std::path::Path;
+use std::time::Instant;
 
 use anyhow::Result;
 use bytes::Bytes;
@@ -13,8 +14,10 @@ pub type Each<'a> = &'a mut (dyn FnMut(&[u8]) + Send);
 /// Which of its settings a system's client takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
-    /// Each message on its way at once.
+    /// Each message on its way at once: there is no other that could go with it.
     Prompt,
+    /// Many callers publish at once, each waiting for its acknowledgement.
+    Shared,
     /// Many messages a request, where the client can.
     Batched,
     /// Prompt, and a message is sent until it is acknowledged, without being stored twice.
@@ -59,6 +62,9 @@ pub trait System: Send + Sync + 'static {
 
     /// Its processes.
     fn servers(&self) -> &Servers;
+
+    /// When they were started.
+    fn started(&self) -> Instant;
 
     /// Makes topics with one partition and three replicas (one, where there are fewer servers), or waits until it can.
     fn create_topics(&self, names: &[String]) -> impl Future<Output = Result<()>> + Send;

@@ -61,6 +61,8 @@ impl Workload {
 pub struct Scale {
     /// Rounds; each measures every system once.
     pub rounds: u32,
+    /// Seconds of load before the first workload.
+    pub wake_s: f64,
     /// Seconds before counting.
     pub warm_s: f64,
     /// Seconds of counting.
@@ -83,6 +85,7 @@ impl Scale {
     /// What figures in the documentation come from.
     pub const FULL: Self = Self {
         rounds: 3,
+        wake_s: 15.0,
         warm_s: 2.0,
         measure_s: 6.0,
         read_back: 1_000_000,
@@ -96,6 +99,7 @@ impl Scale {
     /// A few minutes.
     pub const QUICK: Self = Self {
         rounds: 1,
+        wake_s: 5.0,
         warm_s: 1.0,
         measure_s: 2.0,
         read_back: 300_000,

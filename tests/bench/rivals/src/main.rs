@@ -23,7 +23,11 @@ async fn main() -> anyhow::Result<()> {
     }
     for name in ["kafka-default", "kafka-sync"] {
         match &options.kafka_jars {
-            Some(jars) => contenders.push(Box::new(kafka::Kafka::new(name, jars.clone()))),
+            Some(jars) => contenders.push(Box::new(kafka::Kafka::new(
+                name,
+                jars.clone(),
+                options.kafka_linger_ms.to_string(),
+            ))),
             None => absent.push((name.into(), anyhow!("Kafka is not installed; set KAFKA_JARS"))),
         }
     }

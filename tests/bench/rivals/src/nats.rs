@@ -76,6 +76,7 @@ impl Launcher for Nats {
     }
 
     async fn launch(&self, dir: &Path, peers: u16) -> Result<Running> {
+        let started = Instant::now();
         let count = usize::from(peers);
         let ports = free_ports(3 * count)?;
         let (clients, rest) = ports.split_at(count);
@@ -101,6 +102,7 @@ impl Launcher for Nats {
         }
         let running = Running {
             servers,
+            started,
             urls: clients.iter().map(|port| format!("nats://127.0.0.1:{port}")).collect(),
             monitors: monitors.to_vec(),
             syncs: self.syncs,
@@ -115,6 +117,7 @@ impl Launcher for Nats {
 #[derive(Debug)]
 pub struct Running {
     servers: Servers,
+    started: Instant,
     urls: Vec<String>,
     monitors: Vec<u16>,
     syncs: bool,
@@ -157,6 +160,10 @@ impl System for Running {
 
     fn servers(&self) -> &Servers {
         &self.servers
+    }
+
+    fn started(&self) -> Instant {
+        self.started
     }
 
     async fn create_topics(&self, names: &[String]) -> Result<()> {

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
+use std::time::Instant;
 
 use anyhow::Result;
 use bytes::Bytes;
@@ -67,6 +68,10 @@ impl System for Running {
 
     fn servers(&self) -> &Servers {
         &self.hypercube.servers
+    }
+
+    fn started(&self) -> Instant {
+        self.hypercube.started
     }
 
     async fn create_topics(&self, names: &[String]) -> Result<()> {

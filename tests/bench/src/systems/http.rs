@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
 
 use anyhow::{Context as _, Result, ensure};
 use bytes::Bytes;
@@ -77,6 +78,10 @@ impl System for Running {
 
     fn servers(&self) -> &Servers {
         &self.hypercube.servers
+    }
+
+    fn started(&self) -> Instant {
+        self.hypercube.started
     }
 
     async fn create_topics(&self, names: &[String]) -> Result<()> {

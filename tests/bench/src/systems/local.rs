@@ -25,6 +25,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub struct Hypercube {
     /// Its processes, by vertex.
     pub servers: Servers,
+    /// When they were started.
+    pub started: Instant,
     /// Where peers serve clients.
     pub endpoints: Vec<String>,
     /// For what is not measured.
@@ -46,6 +48,7 @@ impl Hypercube {
                 command.env_remove(name);
             }
         }
+        let started = Instant::now();
         let output = command.stdin(Stdio::null()).output();
         let output = output.with_context(|| format!("cannot run {}; set HCUBE_BIN", program.display()))?;
         let said = String::from_utf8_lossy(&output.stderr);
@@ -63,7 +66,7 @@ impl Hypercube {
         ensure!(servers.0.len() == usize::from(peers), "{} of {peers} peers run: {said}", servers.0.len());
         let urls = endpoints.iter().map(|endpoint| endpoint.parse());
         let client = Client::new(urls.collect::<Result<Vec<_>, _>>()?)?;
-        Ok(Self { servers, endpoints, client })
+        Ok(Self { servers, started, endpoints, client })
     }
 
     /// Makes topics of one partition.

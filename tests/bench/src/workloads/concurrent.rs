@@ -16,7 +16,7 @@ pub const IN_FLIGHT: u64 = 64;
 /// # Errors
 /// When a publish fails.
 pub async fn run<S: System>(system: &S, scale: &Scale) -> Result<Vec<Figure>> {
-    let publisher = topic_with_publisher(system, "w2", Mode::Prompt).await?;
+    let publisher = topic_with_publisher(system, "w2", Mode::Shared).await?;
     let before = system.servers().processor_seconds()?;
     let all = load::<S>(&publisher, scale).await?;
     // The warm-up ran under the same load.

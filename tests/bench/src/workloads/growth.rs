@@ -74,7 +74,7 @@ async fn measure<S: System>(
     scale: &Scale,
     grown: &mut Vec<Grown>,
 ) -> Result<()> {
-    let publisher = Arc::new(system.publisher(&topics[..1], Mode::Prompt).await?);
+    let publisher = Arc::new(system.publisher(&topics[..1], Mode::Shared).await?);
     let one = concurrent::load::<S>(&publisher, scale).await.with_context(|| format!("W2, {step}"))?;
     grown.push((format!("w9-w2-{step}"), one.rate()));
     let all = many_topics::load(system, topics, scale).await.with_context(|| format!("W4, {step}"))?;

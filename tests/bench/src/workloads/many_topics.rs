@@ -26,7 +26,7 @@ pub async fn run<S: System>(system: &S, scale: &Scale) -> Result<Vec<Figure>> {
 
 /// The load over topics that exist.
 pub(crate) async fn load<S: System>(system: &S, topics: &[String], scale: &Scale) -> Result<Acknowledged> {
-    let publisher = Arc::new(system.publisher(topics, Mode::Prompt).await?);
+    let publisher = Arc::new(system.publisher(topics, Mode::Shared).await?);
     let count = topics.len();
     // Callers begin at topics of their own and never meet for long.
     let topic_of = move |caller: u64, turn: u64| (caller + turn * IN_FLIGHT) as usize % count;
