@@ -6,7 +6,7 @@ use anyhow::Result;
 
 use super::{Figure, Scale, payloads};
 use crate::load::{Acknowledged, closed_loop};
-use crate::system::{Mode, System};
+use crate::system::{Mode, Publisher, System};
 
 /// Topics.
 const TOPICS: usize = 100;
@@ -28,7 +28,25 @@ pub async fn run<S: System>(system: &S, scale: &Scale) -> Result<Vec<Figure>> {
 pub(crate) async fn load<S: System>(system: &S, topics: &[String], scale: &Scale) -> Result<Acknowledged> {
     let publisher = Arc::new(system.publisher(topics, Mode::Shared).await?);
     let count = topics.len();
+    touch(&*publisher, count).await?;
     // Callers begin at topics of their own and never meet for long.
     let topic_of = move |caller: u64, turn: u64| (caller + turn * IN_FLIGHT) as usize % count;
     closed_loop(&publisher, &payloads(), IN_FLIGHT, scale.span(), topic_of).await
+}
+
+/// One message to each topic, all at once: clients that look for a topic's leader at its first message do so here, not
+/// while it is measured.
+async fn touch<P: Publisher>(publisher: &P, topics: usize) -> Result<()> {
+    let payloads = payloads();
+    let mut deliveries = tokio::task::JoinSet::new();
+    for topic in 0..topics {
+        deliveries.spawn(publisher.enqueue(topic, payloads.get(topic as u64)).await?);
+        if deliveries.len() >= IN_FLIGHT as usize {
+            deliveries.join_next().await.transpose()?.transpose()?;
+        }
+    }
+    while let Some(ended) = deliveries.join_next().await {
+        ended??;
+    }
+    Ok(())
 }
