@@ -136,6 +136,7 @@ pub(super) fn is_counted_on(meta: &Meta, node: NodeId) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use hcube_core::feature;
     use hcube_core::ids::ReplicaId;
     use hcube_core::meta::Replica;
     use hcube_core::placement::Standing;
@@ -147,7 +148,7 @@ mod tests {
         let place =
             |(cluster, node): (u128, u64)| Membership { cluster: ClusterId(cluster), node: NodeId(node) };
         let hello = Hello {
-            feature_level: 1,
+            feature_level: feature::NEWEST,
             incarnation: Incarnation(incarnation),
             member: member.map(place),
             address: String::new(),
