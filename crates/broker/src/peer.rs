@@ -87,12 +87,6 @@ struct Commit {
 }
 
 impl Peer {
-    /// Takes one event and says what is to be done.
-    pub fn handle(&mut self, now: Now, event: Event) -> Vec<Action> {
-        self.take(now, event);
-        self.act()
-    }
-
     /// Takes one event; what follows from it is told by [`Peer::act`]. Events that come together share what follows:
     /// many publishes one write, one message to each follower, one answer of each.
     pub fn take(&mut self, now: Now, event: Event) {

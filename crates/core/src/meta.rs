@@ -273,6 +273,17 @@ impl Meta {
         self.lost.contains_key(&node) || self.members.get(&node).is_some_and(given_up)
     }
 
+    /// Whether a node will never take part again: it has left, or its disk is lost.
+    #[must_use]
+    pub fn is_gone(&self, node: NodeId) -> bool {
+        self.is_lost(node) || self.has_retired(node)
+    }
+
+    /// Whether a node's disk took part once and never will again.
+    fn has_retired(&self, node: NodeId) -> bool {
+        self.retired.values().any(|retired| *retired == node)
+    }
+
     /// The members whose disks are not lost.
     pub fn present(&self) -> impl Iterator<Item = &Member> {
         self.members.values().filter(|member| member.standing != Standing::Dead)

@@ -63,7 +63,6 @@ impl Peer {
 /// The epoch in which the metadata went on without these nodes, if that is what happened to all of them.
 #[must_use]
 pub fn given_up(meta: &Meta, lost: &[NodeId]) -> Option<u64> {
-    let gone = |node: &NodeId| meta.is_lost(*node) || meta.retired.values().any(|retired| retired == node);
     let loss = meta.losses.iter().rev().find(|loss| loss.group == GroupId::META)?;
-    lost.iter().all(gone).then_some(loss.epoch)
+    lost.iter().all(|node| meta.is_gone(*node)).then_some(loss.epoch)
 }

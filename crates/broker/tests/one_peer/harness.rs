@@ -105,7 +105,8 @@ impl One {
     fn event(&mut self, event: Event) {
         let mut events = vec![event];
         while let Some(event) = events.pop() {
-            for action in self.peer.handle(self.now, event) {
+            self.peer.take(self.now, event);
+            for action in self.peer.act() {
                 events.extend(self.carry_out(action));
             }
         }

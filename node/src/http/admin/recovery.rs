@@ -79,14 +79,22 @@ impl Desk<'_> {
     async fn survivors(&self, meta: &Meta, stuck: &[(GroupId, &Placement)]) -> Told {
         let holders: BTreeSet<NodeId> =
             stuck.iter().flat_map(|(_, placement)| survivors(meta, placement)).collect();
-        let ask = |node: NodeId| async move {
-            let told = self.peer.ask_as(Request::NodeStatus { node }, Asked::Other, SURVIVOR_MS).await;
-            match told {
-                Ok(Answered { answer: Answer::NodeStatus(held), .. }) => (node, Some(held)),
-                _ => (node, None),
-            }
+        let held = |answer| if let Answer::NodeStatus(held) = answer { Some(held) } else { None };
+        self.ask_each(holders, |node| Request::NodeStatus { node }, held).await
+    }
+
+    /// Asks every node the same; none for one that does not answer it.
+    async fn ask_each<T>(
+        &self,
+        nodes: BTreeSet<NodeId>,
+        request: impl Fn(NodeId) -> Request,
+        told: impl Fn(Answer) -> Option<T>,
+    ) -> BTreeMap<NodeId, Option<T>> {
+        let ask = async |node: NodeId| {
+            let answered = self.peer.ask_as(request(node), Asked::Other, SURVIVOR_MS).await;
+            (node, answered.ok().and_then(|Answered { answer, .. }| told(answer)))
         };
-        futures_util::stream::iter(holders.into_iter().map(ask)).buffer_unordered(AT_ONCE).collect().await
+        futures_util::stream::iter(nodes.into_iter().map(ask)).buffer_unordered(AT_ONCE).collect().await
     }
 }
 
@@ -98,7 +106,7 @@ fn check_lost(view: &View, lost: &BTreeSet<NodeId>) -> Result<(), Problem> {
             Err(Problem::new(code, format!("node {node} {detail}")).with("node_id", node.0))
         };
         let meta = &view.meta;
-        if meta.is_lost(*node) || meta.retired.values().any(|retired| retired == node) {
+        if meta.is_gone(*node) {
             continue;
         }
         if !meta.members.contains_key(node) {

@@ -49,10 +49,7 @@ impl Launcher for Hcube {
     }
 
     async fn launch(&self, dir: &Path, peers: u16) -> Result<Running> {
-        let (program, dir) = (self.program.clone(), dir.to_owned());
-        let hypercube =
-            tokio::task::spawn_blocking(move || Hypercube::raise(&program, &dir, peers)).await??;
-        Ok(Running { hypercube })
+        Ok(Running { hypercube: Hypercube::raise(&self.program, dir, peers).await? })
     }
 }
 

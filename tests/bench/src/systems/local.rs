@@ -38,7 +38,12 @@ impl Hypercube {
     ///
     /// # Errors
     /// When the program says so.
-    pub fn raise(program: &Path, dir: &Path, peers: u16) -> Result<Self> {
+    pub async fn raise(program: &Path, dir: &Path, peers: u16) -> Result<Self> {
+        let (program, dir) = (program.to_owned(), dir.to_owned());
+        tokio::task::spawn_blocking(move || Self::raise_here(&program, &dir, peers)).await?
+    }
+
+    fn raise_here(program: &Path, dir: &Path, peers: u16) -> Result<Self> {
         let base_port = free_base_port(peers)?;
         let mut command = Command::new(program);
         command.args(["local", "up", "--output", "json", "--peers", &peers.to_string()]);

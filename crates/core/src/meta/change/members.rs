@@ -170,8 +170,11 @@ impl Meta {
     pub(super) fn remove_member(&mut self, node: NodeId) -> Result<Changed, ChangeRefusal> {
         let Some(member) = self.members.get(&node).cloned() else {
             // A request that arrives twice finds what it asked for.
-            let gone = self.retired.values().any(|retired| *retired == node);
-            return if gone { Ok(Changed::Removed(node)) } else { Err(ChangeRefusal::UnknownNode(node)) };
+            return if self.has_retired(node) {
+                Ok(Changed::Removed(node))
+            } else {
+                Err(ChangeRefusal::UnknownNode(node))
+            };
         };
         if member.standing != Standing::Draining {
             return Err(ChangeRefusal::NotDraining(node));
@@ -202,8 +205,7 @@ impl Meta {
     }
 
     fn unknown(&self, node: NodeId) -> ChangeRefusal {
-        let gone = self.retired.values().any(|retired| *retired == node);
-        if gone { ChangeRefusal::Retired(node) } else { ChangeRefusal::UnknownNode(node) }
+        if self.has_retired(node) { ChangeRefusal::Retired(node) } else { ChangeRefusal::UnknownNode(node) }
     }
 }
 

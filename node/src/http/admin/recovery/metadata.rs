@@ -3,7 +3,6 @@
 
 use std::collections::BTreeSet;
 
-use futures_util::StreamExt as _;
 use hcube_api::admin::{Recovered, UnsafeRecover};
 use hcube_api::cluster::Loss;
 use hcube_api::{Code, Problem};
@@ -14,11 +13,9 @@ use hcube_core::ids::{GroupId, NodeId};
 use hcube_core::meta::{Changed, Meta};
 use http::StatusCode;
 
-use super::{AT_ONCE, SURVIVOR_MS};
 use crate::http::admin::members::Desk;
 use crate::http::answer::{self, Response};
-use crate::http::error::Asked;
-use crate::http::peer::{Answered, unexpected};
+use crate::http::peer::unexpected;
 
 impl Desk<'_> {
     /// `POST /v1/unsafe-recover` with `metadata`.
@@ -71,15 +68,8 @@ impl Desk<'_> {
     /// Asks every peer that may be left how its metadata stands.
     async fn ask_all(&self, meta: &Meta, lost: &BTreeSet<NodeId>) -> Told {
         let left = meta.present().map(|member| member.node).filter(|node| !lost.contains(node));
-        let left: Vec<NodeId> = left.collect();
-        let ask = |node: NodeId| async move {
-            let told = self.peer.ask_as(Request::MetadataStatus { node }, Asked::Other, SURVIVOR_MS).await;
-            match told {
-                Ok(Answered { answer: Answer::MetadataStatus(status), .. }) => (node, Some(status)),
-                _ => (node, None),
-            }
-        };
-        futures_util::stream::iter(left.into_iter().map(ask)).buffer_unordered(AT_ONCE).collect().await
+        let status = |answer| if let Answer::MetadataStatus(status) = answer { Some(status) } else { None };
+        self.ask_each(left.collect(), |node| Request::MetadataStatus { node }, status).await
     }
 
     async fn recovered(&self, loss: Option<Loss>) -> Result<Response, Problem> {
@@ -94,8 +84,7 @@ impl Desk<'_> {
 }
 
 fn check_known(meta: &Meta, lost: &BTreeSet<NodeId>) -> Result<(), Problem> {
-    let gone = |node: &NodeId| meta.is_lost(*node) || meta.retired.values().any(|retired| retired == node);
-    let stranger = lost.iter().find(|node| !meta.members.contains_key(node) && !gone(node));
+    let stranger = lost.iter().find(|node| !meta.members.contains_key(node) && !meta.is_gone(**node));
     match stranger.filter(|node| !meta.is_unheard(**node)) {
         None => Ok(()),
         Some(node) => {
