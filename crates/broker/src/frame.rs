@@ -114,10 +114,15 @@ fn exactly<'a, T: Deserialize<'a>>(bytes: &'a Bytes) -> Result<T, DecodeError> {
 #[cfg(test)]
 mod tests {
     use hcube_core::ids::TopicId;
+    use hcube_core::record::{Batch, Producer, Record};
     use proptest::prelude::*;
 
     use super::*;
     use crate::request::{From, Pull, TopicRef};
+
+    fn one_record(value: Vec<u8>) -> Batch {
+        Batch::build(Producer::default(), &[Record { value: value.into(), ..Record::default() }]).unwrap()
+    }
 
     fn requests(number: u64, batch: Vec<u8>) -> Vec<Request> {
         let topic = TopicRef { name: "quakes".parse().unwrap(), id: TopicId(number.into()) };
@@ -132,7 +137,7 @@ mod tests {
             leader: true,
         };
         vec![
-            Request::Publish { topic: topic.clone(), partition: 1, batch: batch.into() },
+            Request::Publish { topic: topic.clone(), partition: 1, batch: one_record(batch) },
             Request::Pull(pull),
             Request::FindTopic { name: topic.name.clone() },
             Request::DeleteTopic { name: topic.name },

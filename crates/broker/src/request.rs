@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use hcube_core::ids::{GroupId, NodeId, ProducerId, Slot, TopicId, Vertex};
 use hcube_core::meta::{Change, ChangeRefusal, Changed, Meta, Topic};
+use hcube_core::record::Batch;
 use hcube_core::topic::{Name, Retention, slot_of, slot_of_client};
 use hcube_log::SortedFileId;
 use serde::{Deserialize, Serialize};
@@ -92,8 +93,8 @@ pub enum Request {
         topic: TopicRef,
         /// Its partition.
         partition: u16,
-        /// The batch; checked again by the leader.
-        batch: Bytes,
+        /// The batch, every record of it checked: by the peer that its client asked, and again where a link brings it.
+        batch: Batch,
     },
     /// Reads records.
     Pull(Pull),
@@ -250,7 +251,7 @@ impl Request {
     #[must_use]
     pub fn bytes(&self) -> usize {
         match self {
-            Self::Publish { batch, .. } => 256 + batch.len(),
+            Self::Publish { batch, .. } => 256 + batch.bytes().len(),
             _ => 256,
         }
     }
@@ -404,7 +405,7 @@ pub enum Error {
     /// The request makes no sense; the peer that took it should have said so.
     #[error("{0} is not valid")]
     Invalid(String),
-    /// The batch does not decode.
+    /// The batch does not decode. Peers of before say so; this one checks batches where they come in.
     #[error("the record batch is not valid: {0}")]
     InvalidBatch(String),
     /// Records are missing before the batch.

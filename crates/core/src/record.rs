@@ -23,6 +23,8 @@
 //! ```
 
 use bytes::Bytes;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::codec::{DecodeError, Reader, Writer, length_u32};
 use crate::ids::ProducerId;
@@ -105,7 +107,16 @@ pub enum BatchError {
     },
 }
 
-/// A batch whose header, length and checksum have been checked.
+/// What is said of records without taking them apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Extent {
+    /// Bytes of key, headers and value of the largest.
+    pub payload_bytes_max: usize,
+    /// Whether any has a header.
+    pub has_headers: bool,
+}
+
+/// A batch whose header, length and checksum have been checked; its records too where another peer sent it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Batch {
     bytes: Bytes,
@@ -169,17 +180,24 @@ impl Batch {
         Ok(batch)
     }
 
-    /// Walks every record, so that a batch from outside is known to decode before it is stored for ever.
+    /// Walks every record, so that a batch from outside is known to decode before it is stored for ever. Takes nothing
+    /// apart: batches have thousands of records.
     ///
     /// # Errors
     /// [`BatchError::Record`] for the first record that does not decode.
-    pub fn check_records(&self) -> Result<(), BatchError> {
-        let mut reader = Reader::new(self.bytes.slice(HEADER_BYTES..));
+    pub fn check_records(&self) -> Result<Extent, BatchError> {
+        let mut rest = &self.bytes[HEADER_BYTES..];
+        let mut extent = Extent::default();
         for index in 0..self.records_count() {
-            read_record(&mut reader).map_err(|source| BatchError::Record { index, source })?;
+            let record = skip_record(&mut rest).map_err(|source| BatchError::Record { index, source })?;
+            extent.payload_bytes_max = extent.payload_bytes_max.max(record.payload_bytes_max);
+            extent.has_headers |= record.has_headers;
         }
-        let index = self.records_count();
-        reader.finish().map_err(|source| BatchError::Record { index, source })
+        if rest.is_empty() {
+            return Ok(extent);
+        }
+        let source = DecodeError::Trailing(rest.len());
+        Err(BatchError::Record { index: self.records_count(), source })
     }
 
     /// The batch as it is stored and sent.
@@ -221,11 +239,25 @@ impl Batch {
     }
 }
 
+impl Serialize for Batch {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.bytes.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Batch {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let batch = Self::parse(Bytes::deserialize(deserializer)?).map_err(D::Error::custom)?;
+        batch.check_records().map_err(D::Error::custom)?;
+        Ok(batch)
+    }
+}
+
 fn check_count(count: u32) -> Result<(), BatchError> {
     if (1..=limits::BATCH_RECORDS_MAX).contains(&count) { Ok(()) } else { Err(BatchError::Count(count)) }
 }
 
-fn field_u32(bytes: &Bytes, at: usize) -> u32 {
+fn field_u32(bytes: &[u8], at: usize) -> u32 {
     u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
 }
 
@@ -260,6 +292,42 @@ fn read_record(reader: &mut Reader) -> Result<Record, DecodeError> {
     Ok(Record { key, headers, value: body.rest() })
 }
 
+/// Moves past a record, with the same demands as [`read_record`].
+fn skip_record(rest: &mut &[u8]) -> Result<Extent, DecodeError> {
+    let mut body = skip_bytes(rest, "record")?;
+    let key_length = skip_u32(&mut body, "key length")?;
+    let headers = skip_u32(&mut body, "header count")?;
+    if headers as usize > limits::HEADERS_MAX {
+        return Err(DecodeError::Invalid("header count"));
+    }
+    // What is left is key, headers and value, and the lengths of the headers' parts.
+    let payload_bytes_max = body.len().saturating_sub(8 * headers as usize);
+    if key_length != NO_KEY {
+        skip(&mut body, key_length as usize, "key")?;
+    }
+    for _ in 0..headers {
+        let name = skip_bytes(&mut body, "header name")?;
+        std::str::from_utf8(name).map_err(|_| DecodeError::Invalid("header name"))?;
+        skip_bytes(&mut body, "header value")?;
+    }
+    Ok(Extent { payload_bytes_max, has_headers: headers > 0 })
+}
+
+fn skip<'b>(rest: &mut &'b [u8], length: usize, what: &'static str) -> Result<&'b [u8], DecodeError> {
+    let (taken, left) = rest.split_at_checked(length).ok_or(DecodeError::Truncated(what))?;
+    *rest = left;
+    Ok(taken)
+}
+
+fn skip_u32(rest: &mut &[u8], what: &'static str) -> Result<u32, DecodeError> {
+    Ok(field_u32(skip(rest, 4, what)?, 0))
+}
+
+fn skip_bytes<'b>(rest: &mut &'b [u8], what: &'static str) -> Result<&'b [u8], DecodeError> {
+    let length = skip_u32(rest, what)?;
+    skip(rest, length as usize, what)
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -282,7 +350,9 @@ mod tests {
             let producer = Producer { id: ProducerId(id), sequence, epoch };
             let built = Batch::build(producer, &records).unwrap();
             let parsed = Batch::parse(built.bytes().clone()).unwrap();
-            parsed.check_records().unwrap();
+            let extent = parsed.check_records().unwrap();
+            prop_assert_eq!(Some(extent.payload_bytes_max), records.iter().map(Record::payload_bytes).max());
+            prop_assert_eq!(extent.has_headers, records.iter().any(|record| !record.headers.is_empty()));
             prop_assert_eq!(parsed.producer(), producer);
             prop_assert_eq!(parsed.records().unwrap(), records);
         }

@@ -232,7 +232,7 @@ pub async fn settled(handle: &Handle, what: &str, hoped: impl Fn(&Meta) -> bool)
 pub async fn publish(handle: &Handle, topic: &TopicRef, partition: u16, offset: u64, value: Vec<u8>) {
     let record = Record { value: value.into(), ..Record::default() };
     let producer = Producer { id: ProducerId(77), epoch: 0, sequence: offset };
-    let batch = Batch::build(producer, &[record]).unwrap().bytes().clone();
+    let batch = Batch::build(producer, &[record]).unwrap();
     let began = Instant::now();
     loop {
         let request = Request::Publish { topic: topic.clone(), partition, batch: batch.clone() };

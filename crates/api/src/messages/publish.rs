@@ -153,7 +153,7 @@ impl PublishRequest {
             }
             PublishFormat::Ndjson => parse_lines(&body, limits)?,
             PublishFormat::Batch => {
-                let (_, records) = self.batch(body, limits)?;
+                let records = Self::batch(body, limits)?.records()?;
                 let number = |(line, record)| Incoming { line, partition: None, record };
                 (1u64..).zip(records).map(number).collect()
             }
@@ -192,22 +192,24 @@ impl PublishRequest {
         Ok(parts)
     }
 
-    /// A binary batch and its records, checked; the batch is what goes to the log as it is.
+    /// A binary batch, checked; it is what goes to the log as it is.
     ///
     /// # Errors
     /// `invalid-batch`, `batch-too-large`, `message-too-large`.
-    pub fn batch(&self, body: Bytes, limits: PublishLimits) -> Result<(Batch, Vec<Record>), Problem> {
+    pub fn batch(body: Bytes, limits: PublishLimits) -> Result<Batch, Problem> {
         let batch = Batch::parse(body)?;
         if batch.records_count() as usize > limits.messages {
             let detail = format!("one publish carries at most {} messages", limits.messages);
             return Err(Problem::new(Code::BatchTooLarge, detail));
         }
-        batch.check_records()?;
-        let records = batch.records()?;
-        for (line, record) in (1u64..).zip(&records) {
-            check_record(record, limits).map_err(|problem| problem.at_line(line))?;
+        let extent = batch.check_records()?;
+        // Only where something may be wrong the records are taken apart to say what.
+        if extent.has_headers || extent.payload_bytes_max > limits.message_bytes {
+            for (line, record) in (1u64..).zip(&batch.records()?) {
+                check_record(record, limits).map_err(|problem| problem.at_line(line))?;
+            }
         }
-        Ok((batch, records))
+        Ok(batch)
     }
 }
 

@@ -1,6 +1,5 @@
 //! Serving requests where they belong: at the leader of their group, or at any replica of it.
 
-use bytes::Bytes;
 use hcube_consensus::ProposeError;
 use hcube_core::ids::GroupId;
 use hcube_core::meta::{self, Topic};
@@ -100,7 +99,9 @@ impl Peer {
                 Ok(()) => self.propose_meta(id, &meta::Command::Change(change)),
                 Err(error) => self.finish(id, Err(error)),
             },
-            Request::Publish { topic, partition, batch } => self.publish(id, group, &topic, partition, batch),
+            Request::Publish { topic, partition, batch } => {
+                self.publish(id, group, &topic, partition, &batch)
+            }
             Request::Pull(_) => self.pull(id, group),
             Request::RegisterPublisher { .. }
             | Request::RegisterSubscriber { .. }
@@ -160,11 +161,7 @@ impl Peer {
         }
     }
 
-    fn publish(&mut self, id: CallId, group: GroupId, topic: &TopicRef, partition: u16, bytes: Bytes) {
-        let batch = match Batch::parse(bytes).and_then(|batch| batch.check_records().map(|()| batch)) {
-            Ok(batch) => batch,
-            Err(error) => return self.finish(id, Err(Error::InvalidBatch(error.to_string()))),
-        };
+    fn publish(&mut self, id: CallId, group: GroupId, topic: &TopicRef, partition: u16, batch: &Batch) {
         if !self.open_for(id, group, topic, partition) {
             return;
         }
@@ -172,7 +169,7 @@ impl Peer {
         let replicas = self.replicas(group);
         let confirmed = self.calls.get(id).is_some_and(|call| call.confirmed);
         let Some(replica) = self.slots.get(&group) else { return self.park(id) };
-        match replica.proposals.judge(&replica.slot, at, &batch, self.now.wall_ms) {
+        match replica.proposals.judge(&replica.slot, at, batch, self.now.wall_ms) {
             // A repeat of what is stored already gets its answer even then.
             Verdict::Append { .. } if self.disk_full => self.finish(id, Err(Error::DiskFull)),
             Verdict::Append { base_offset, stamp_ms } => {
@@ -185,7 +182,7 @@ impl Peer {
                     duplicate: false,
                     replicas,
                 };
-                self.propose(id, group, &command, Some(&batch), Some(answer));
+                self.propose(id, group, &command, Some(batch), Some(answer));
             }
             Verdict::Done(seen) => {
                 let answer = duplicate(seen, replicas);

@@ -34,7 +34,7 @@ fn batch(sequence: u64) -> Batch {
 }
 
 fn publish(one: &mut One, sequence: u64) -> Result<Answer, Error> {
-    one.ask(Request::Publish { topic: topic(), partition: 0, batch: batch(sequence).bytes().clone() })
+    one.ask(Request::Publish { topic: topic(), partition: 0, batch: batch(sequence) })
 }
 
 fn pull(one: &mut One, from: From) -> Result<Answer, Error> {

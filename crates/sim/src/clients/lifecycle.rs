@@ -1,7 +1,6 @@
 //! A client that lives through whole lives of a topic: created, published to, cursors, retention, deleted,
 //! created again under the same name. Every definite answer must be the right one.
 
-use bytes::Bytes;
 use hcube_broker::request::{From, TopicRef};
 use hcube_broker::slot::Publisher;
 use hcube_broker::{Answer, Error, Request};
@@ -87,10 +86,10 @@ impl Lifecycle {
         }
     }
 
-    fn batch(&self, sequence: u64) -> Bytes {
+    fn batch(&self, sequence: u64) -> Batch {
         let producer = Producer { id: ProducerId(self.life), epoch: 0, sequence };
         let record = Record { value: vec![7; 900].into(), ..Record::default() };
-        Batch::build(producer, &[record]).expect("a valid batch").bytes().clone()
+        Batch::build(producer, &[record]).expect("a valid batch")
     }
 
     /// Takes an answer, and goes on where it is definite.

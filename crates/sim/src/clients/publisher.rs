@@ -44,7 +44,7 @@ impl Publisher {
             let producer = Producer { id: ProducerId(u128::from(number) + 1), epoch: 0, sequence };
             (Batch::build(producer, &records).expect("small batches are valid"), values)
         });
-        let batch = batch.bytes().clone();
+        let batch = batch.clone();
         Request::Publish { topic: self.topic.clone(), partition: self.partition, batch }
     }
 
