@@ -22,6 +22,7 @@ mod pull;
 mod reader;
 mod ready;
 mod router;
+mod stream;
 mod subscribe;
 mod survey;
 mod topics;

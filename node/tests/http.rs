@@ -12,6 +12,8 @@ mod limits;
 mod members;
 #[path = "http/ports.rs"]
 mod ports;
+#[path = "http/publish_streams.rs"]
+mod publish_streams;
 #[path = "http/refusals.rs"]
 mod refusals;
 #[path = "http/stories.rs"]

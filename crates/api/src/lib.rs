@@ -16,6 +16,7 @@ pub mod openapi;
 pub mod paths;
 pub mod percent;
 mod query;
+pub mod stream;
 pub mod topics;
 
 pub use error::{Code, Problem};

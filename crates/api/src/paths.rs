@@ -9,6 +9,8 @@ pub const TOPICS: &str = "/v1/topics";
 pub const TOPIC: &str = "/v1/topics/{topic}";
 /// A topic's messages: publish, pull, subscribe.
 pub const MESSAGES: &str = "/v1/topics/{topic}/messages";
+/// The publish stream.
+pub const PUBLISH: &str = "/v1/publish";
 /// Registration of publishers.
 pub const PUBLISHERS: &str = "/v1/publishers";
 /// Registration of subscribers.

@@ -9,6 +9,7 @@ use reqwest::header::HeaderValue;
 use crate::client::{Client, Inner};
 use crate::endpoints::Directory;
 use crate::error::Error;
+use crate::stream::Streams;
 
 /// Idle connections kept to each peer.
 const IDLE_CONNECTIONS_MAX: usize = 64;
@@ -132,7 +133,9 @@ impl ClientBuilder {
                 .map_err(|error| Error::Invalid(error.to_string()))?,
         };
         let directory = Directory::new(&self.endpoints);
-        Ok(Client { inner: Arc::new(Inner { http, directory, settings: self.settings }) })
+        Ok(Client {
+            inner: Arc::new(Inner { http, directory, settings: self.settings, streams: Streams::default() }),
+        })
     }
 }
 

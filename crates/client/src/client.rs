@@ -18,6 +18,7 @@ use crate::attempts::Attempts;
 use crate::builder::{ClientBuilder, Settings};
 use crate::endpoints::{Directory, Endpoint};
 use crate::error::Error;
+use crate::stream::Streams;
 
 mod cluster;
 mod publish;
@@ -26,7 +27,7 @@ mod registrations;
 mod topics;
 
 pub use publish::Published;
-pub(crate) use publish::{batch_call, published};
+pub(crate) use publish::{Addressed, Delivered};
 pub use pull::Pulled;
 pub use topics::Created;
 
@@ -50,6 +51,7 @@ pub(crate) struct Inner {
     pub(crate) http: reqwest::Client,
     pub(crate) directory: Directory,
     pub(crate) settings: Settings,
+    pub(crate) streams: Streams,
 }
 
 /// A request, as it is sent to one peer after the other.
@@ -259,16 +261,10 @@ impl Client {
             request = request.body(call.body.clone());
         }
         let response = request.send().await.map_err(|error| Error::from_transport(endpoint, &error))?;
-        let status = response.status();
-        if status.is_success() {
+        if response.status().is_success() {
             return Ok(response);
         }
-        let after = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
-        let body = read_whole(response, endpoint).await?;
-        let mut problem = Problem::from_answer(status, &body);
-        problem.retry_after_ms =
-            problem.retry_after_ms.or(after.map(|seconds: u64| seconds.min(RETRY_AFTER_MAX_S) * 1000));
-        Err(problem.into())
+        Err(refusal(response, endpoint).await?.into())
     }
 
     /// Remembers how a peer fared, and learns the members when that is due.
@@ -307,6 +303,16 @@ impl Client {
             }
         });
     }
+}
+
+/// What an answer that is no success says.
+pub(crate) async fn refusal(response: Response, endpoint: &Endpoint) -> Result<Problem, Error> {
+    let status = response.status();
+    let after = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
+    let mut problem = Problem::from_answer(status, &read_whole(response, endpoint).await?);
+    problem.retry_after_ms =
+        problem.retry_after_ms.or(after.map(|seconds: u64| seconds.min(RETRY_AFTER_MAX_S) * 1000));
+    Ok(problem)
 }
 
 async fn read_whole(mut response: Response, endpoint: &Endpoint) -> Result<Bytes, Error> {

@@ -35,6 +35,7 @@ mod consumer;
 mod endpoints;
 mod error;
 mod producer;
+mod stream;
 
 pub use admin::{Added, Admin};
 pub use builder::ClientBuilder;

@@ -1,6 +1,6 @@
 //! The client port: what every request passes before its handler, and which handler that is.
 
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -17,7 +17,7 @@ use super::listen::Context;
 use super::peer::Peer;
 use super::ready::{check_member, not_ready};
 use super::survey::Survey;
-use super::{Shared, clients, cluster, publish, pull, topics};
+use super::{Shared, clients, cluster, publish, pull, stream, topics};
 use crate::Handle;
 
 /// Bytes of a control request's body at most; the largest sets a cursor in 1,024 partitions.
@@ -31,7 +31,7 @@ static DOCUMENT: LazyLock<Bytes> = LazyLock::new(|| json::to_vec(&document(Port:
 /// # Errors
 /// [`Stop`].
 pub(super) async fn serve(
-    shared: &Shared,
+    shared: &Arc<Shared>,
     context: &Context,
     request: Request<Incoming>,
 ) -> Result<Response, Stop> {
@@ -62,7 +62,7 @@ fn without_body(response: Response) -> Response {
 
 /// Refuses what is not for this peer, or too much for it.
 async fn admit(
-    shared: &Shared,
+    shared: &Arc<Shared>,
     context: &Context,
     request: Request<Incoming>,
     resolved: Result<Resolved, Problem>,
@@ -86,6 +86,9 @@ async fn admit(
     let handle = handle.ok_or_else(|| not_ready("the peer belongs to no hypercube yet"))?;
     check_member(&handle)?;
     let peer = Peer { handle, patience_ms: shared.config.patience_ms };
+    if operation == Operation::PublishStream {
+        return Ok(stream::begin(shared, &context.stream, peer, &parts)?);
+    }
     let call = Call { shared, peer, parts, names };
     let response = dispatch(operation, call, body).await?;
     let (parts, body) = response.into_parts();
@@ -214,12 +217,13 @@ async fn dispatch(operation: Operation, call: Call<'_>, body: Incoming) -> Resul
         Operation::DescribeCluster => cluster::describe(&call.shared.planner, peer).await,
         Operation::PlanCluster => cluster::plan(&call.shared.planner, peer, call.parts.uri.query()).await,
         Operation::FindRoute => cluster::route(peer, call.name(), call.parts.uri.query()).await,
-        // The first four are answered by `probe`; the others stand at the other port, where `resolve` looks
+        // The first four are answered by `probe`, the fifth before; the others stand at the other port, where `resolve` looks
         // for them.
         Operation::Health
         | Operation::Ready
         | Operation::Metrics
         | Operation::OpenApi
+        | Operation::PublishStream
         | Operation::Bootstrap
         | Operation::Identity
         | Operation::ListMembers
@@ -243,6 +247,7 @@ pub(super) fn label(operation: Operation) -> &'static str {
         Operation::AlterTopic => "alter-topic",
         Operation::DeleteTopic => "delete-topic",
         Operation::Publish => "publish",
+        Operation::PublishStream => "open-publish-stream",
         Operation::Pull => "pull",
         Operation::RegisterPublisher => "register-publisher",
         Operation::RegisterSubscriber => "register-subscriber",

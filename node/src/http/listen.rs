@@ -3,8 +3,8 @@
 use std::convert::Infallible;
 use std::net::IpAddr;
 use std::pin::pin;
-use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use axum::Router;
@@ -23,7 +23,7 @@ use tokio_io_timeout::TimeoutStream;
 use super::answer;
 use super::limits::{Limits, overloaded};
 use super::router::Dropped;
-use super::{Shared, closed};
+use super::{Shared, closed, stream};
 
 /// What a connection begins with that speaks HTTP/2 without asking (RFC 9113, section 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -45,6 +45,8 @@ pub(super) struct Context {
     pub local: IpAddr,
     /// Requests of the connection that are under way.
     pub under_way: Arc<AtomicUsize>,
+    /// What the connection becomes when its last request is answered.
+    pub stream: stream::Slot,
 }
 
 /// A port.
@@ -113,7 +115,8 @@ async fn connection(stream: TcpStream, local: IpAddr, router: Router, mut closin
         () = closed(&mut closing) => return,
     };
     let Some(version) = version else { return };
-    let context = Context { local, under_way: Arc::default() };
+    let context = Context { local, under_way: Arc::default(), stream: Arc::default() };
+    let slot = Arc::clone(&context.stream);
     let router = TowerToHyperService::new(router);
     let service = service_fn(move |request: Request<Incoming>| {
         let mut request = request.map(axum::body::Body::new);
@@ -127,17 +130,23 @@ async fn connection(stream: TcpStream, local: IpAddr, router: Router, mut closin
     let builder = builder(version);
     let mut stream = Box::pin(TimeoutStream::new(stream));
     stream.as_mut().set_write_timeout_pinned(Some(WRITE_TIMEOUT));
-    let mut serving = pin!(builder.serve_connection(TokioIo::new(stream), service));
-    let ended = tokio::select! {
-        ended = serving.as_mut() => ended,
-        () = closed(&mut closing) => {
-            serving.as_mut().graceful_shutdown();
-            serving.await
+    {
+        let mut serving = pin!(builder.serve_connection_with_upgrades(TokioIo::new(stream), service));
+        let ended = tokio::select! {
+            ended = serving.as_mut() => ended,
+            () = closed(&mut closing) => {
+                serving.as_mut().graceful_shutdown();
+                serving.await
+            }
+        };
+        if let Err(error) = ended {
+            // Whatever a client does wrong is not this peer's trouble.
+            tracing::debug!(%error, "a connection ended badly");
         }
-    };
-    if let Err(error) = ended {
-        // Whatever a client does wrong is not this peer's trouble.
-        tracing::debug!(%error, "a connection ended badly");
+    }
+    // Whatever else held the slot ended with the requests.
+    if let Some(stream) = Arc::into_inner(slot).and_then(OnceLock::into_inner) {
+        stream.run(closing).await;
     }
 }
 

@@ -3,16 +3,17 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU16, Ordering};
 
-use bytes::Bytes;
 use futures_util::StreamExt as _;
 use hcube_api::headers::{self, Ack};
 use hcube_api::media::PublishFormat;
 use hcube_api::messages::{BatchAck, FailedPart, Incoming as Message, PublishAck, PublishRequest};
+use hcube_api::stream::Stored;
 use hcube_api::{Code, Problem};
 use hcube_broker::{Answer, Request};
 use hcube_core::ids::{ProducerId, Vertex};
 use hcube_core::meta::Topic;
 use hcube_core::record::Batch;
+use hcube_core::topic::Name;
 use http::{HeaderName, StatusCode};
 
 use super::answer::{self, Response, Stop};
@@ -54,10 +55,7 @@ pub(super) async fn publish(call: &Call<'_>, incoming: Incoming) -> Result<Respo
     let bytes = body.bytes;
     let (request, content) = heavy(bytes.len(), move || {
         let content = match request.format {
-            PublishFormat::Batch => {
-                let (batch, _) = request.batch(bytes, limits)?;
-                Content::Batch(batch)
-            }
+            PublishFormat::Batch => Content::Batch(PublishRequest::batch(bytes, limits)?),
             PublishFormat::Single | PublishFormat::Ndjson => {
                 Content::Messages(request.messages(bytes, limits)?)
             }
@@ -76,6 +74,33 @@ pub(super) async fn publish(call: &Call<'_>, incoming: Incoming) -> Result<Respo
     };
     drop(body.room);
     Ok(answered?)
+}
+
+/// Publishes a batch into a partition, as the stream has it.
+///
+/// # Errors
+/// Those of [`publish`].
+pub(super) async fn publish_batch(
+    peer: &Peer,
+    topic: &Name,
+    partition: u16,
+    batch: Batch,
+) -> Result<Stored, Problem> {
+    let asked = asked(batch.producer().id);
+    let part = Part { partition, batch };
+    let topic = peer.topic(topic).await?;
+    within(&topic, partition)?;
+    let done = match append(peer, &topic, &part, asked).await {
+        Err(problem) if problem.code == Code::UnknownTopic => {
+            let topic = peer.find_again(&topic).await?;
+            within(&topic, partition)?;
+            append(peer, &topic, &part, asked).await?
+        }
+        appended => appended?,
+    };
+    let PublishAck { offset, count, timestamp_ms, duplicate, .. } = done.ack;
+    let leader = done.path.last().copied().unwrap_or(peer.handle.status().vertex);
+    Ok(Stored { offset, count, timestamp_ms, duplicate, replicas: done.replicas, leader })
 }
 
 /// What a body held.
@@ -97,7 +122,7 @@ async fn publish_to(
             // The format demands a partition; 0 is never taken unsaid.
             let partition = request.partition.unwrap_or_default();
             within(topic, partition)?;
-            let part = Part { partition, batch: batch.bytes().clone(), count: batch.records_count() };
+            let part = Part { partition, batch: batch.clone() };
             let asked = asked(batch.producer().id);
             let done = append(peer, topic, &part, asked).await?;
             Ok(acknowledged(peer, &done))
@@ -138,8 +163,7 @@ fn asked(producer: ProducerId) -> Asked {
 /// What goes to one partition.
 struct Part {
     partition: u16,
-    batch: Bytes,
-    count: u32,
+    batch: Batch,
 }
 
 fn parts(
@@ -151,7 +175,7 @@ fn parts(
     let by_partition: BTreeMap<u16, _> = request.distribute(messages, partitions, default)?;
     let build = |(partition, records)| {
         let batch = Batch::build(request.producer, &records)?;
-        Ok(Part { partition, count: batch.records_count(), batch: batch.bytes().clone() })
+        Ok(Part { partition, batch })
     };
     by_partition.into_iter().map(build).collect()
 }
@@ -212,7 +236,7 @@ async fn all(
                 done.push(part);
             }
             Err(problem) => {
-                let (partition, count, code) = (part.partition, part.count, problem.code);
+                let (partition, count, code) = (part.partition, part.batch.records_count(), problem.code);
                 let detail = problem.detail.to_string();
                 answer.failed.push(FailedPart { partition, count, code, detail });
                 problems.push(problem);

@@ -29,6 +29,8 @@ pub enum Operation {
     DeleteTopic,
     /// `POST /v1/topics/{topic}/messages`
     Publish,
+    /// `GET /v1/publish`, see [`crate::stream`].
+    PublishStream,
     /// `GET /v1/topics/{topic}/messages`, a subscription where `Accept` says so.
     Pull,
     /// `POST /v1/publishers`

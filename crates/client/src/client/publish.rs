@@ -1,19 +1,23 @@
 //! One-off publishes. For a stream of messages use a [`crate::Producer`], which batches them and repeats what
 //! failed without publishing it twice.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use hcube_api::headers::{self, Ack, Path};
 use hcube_api::media::{self, PublishFormat};
 use hcube_api::messages::{BatchAck, PublishAck, PublishRequest};
 use hcube_api::paths;
-use hcube_core::ids::ProducerId;
+use hcube_core::ids::{ProducerId, Vertex};
 use hcube_core::record::{Batch, Producer, Record};
 use hcube_core::topic::Name;
 use reqwest::Method;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 
 use super::{Answer, Call, Client};
+use crate::endpoints::Endpoint;
 use crate::error::Error;
+use crate::stream::{Due, Failed};
 
 /// An acknowledged publish.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -79,13 +83,70 @@ impl Client {
     }
 }
 
+/// A batch, and where to.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Addressed<'b> {
+    pub(crate) topic: &'b Name,
+    pub(crate) partition: u16,
+    pub(crate) batch: &'b Batch,
+}
+
+/// A batch that was acknowledged.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Delivered {
+    pub(crate) ack: PublishAck,
+    /// Where its slot is led.
+    pub(crate) leader: Option<Vertex>,
+}
+
+impl Client {
+    /// Sends a batch to one peer and does not wait for its outcome; none where the peer knows no streams.
+    pub(crate) fn send(&self, addressed: Addressed<'_>, endpoint: &Endpoint) -> Option<Due> {
+        let Addressed { topic, partition, batch } = addressed;
+        self.inner.streams.send(&self.inner, endpoint, topic, partition, batch.bytes().clone())
+    }
+
+    /// Waits for what became of a batch that was sent; none where it is to be published without a stream.
+    pub(crate) async fn outcome(
+        &self,
+        due: Due,
+        partition: u16,
+        patience: Duration,
+    ) -> Option<Result<Delivered, Error>> {
+        match due.outcome(&self.inner.streams, patience).await {
+            Ok(stored) => Some(Ok(Delivered { ack: stored.ack(partition), leader: Some(stored.leader) })),
+            Err(Failed::Error(error)) => Some(Err(error)),
+            Err(Failed::Unsupported) => None,
+        }
+    }
+
+    /// One attempt at one peer, over its stream where it knows any.
+    pub(crate) async fn publish_at(
+        &self,
+        addressed: Addressed<'_>,
+        endpoint: &Endpoint,
+        prefer: Option<Vertex>,
+        patience: Duration,
+    ) -> Result<Delivered, Error> {
+        if let Some(due) = self.send(addressed, endpoint)
+            && let Some(outcome) = self.outcome(due, addressed.partition, patience).await
+        {
+            self.note(endpoint, prefer.is_none(), outcome.as_ref().err());
+            return outcome;
+        }
+        let call = batch_call(addressed.topic, addressed.partition, addressed.batch).prefer(prefer);
+        let answer = self.exchange(&call, endpoint, patience).await?;
+        Ok(Delivered { ack: published(&answer)?.ack, leader: answer.served_by() })
+    }
+}
+
 /// The request that publishes a record batch.
-pub(crate) fn batch_call(topic: &Name, partition: u16, batch: &Batch) -> Call {
+fn batch_call(topic: &Name, partition: u16, batch: &Batch) -> Call {
     call(topic, batch_headers(media::BATCH, Some(partition)), batch.bytes().clone())
 }
 
 /// The acknowledgement in an answer.
-pub(crate) fn published<A: serde::de::DeserializeOwned>(answer: &Answer) -> Result<Published<A>, Error> {
+fn published<A: serde::de::DeserializeOwned>(answer: &Answer) -> Result<Published<A>, Error> {
     let promise = answer.header(headers::ACK)?;
     Ok(Published { ack: answer.json()?, promise, path: answer.header(headers::PATH)? })
 }

@@ -1,22 +1,30 @@
 //! One partition of a producer: a task that sends its batches one after the other.
 
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use hcube_api::messages::PublishAck;
 use hcube_api::{Code, Problem};
 use hcube_core::ids::Vertex;
+use hcube_core::limits;
 use hcube_core::record::{Batch, Producer as Identity};
 use hcube_core::topic::Name;
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{Semaphore, SemaphorePermit, mpsc, oneshot};
 use tokio::time::{Instant, timeout_at};
 
 use super::builder::Settings;
 use super::delivery::{Ack, Entry, Failure, SendError};
 use super::spread::Spread;
 use super::waiting::{Order, Waiting};
-use crate::client::{Answer, Call, Client, batch_call, published};
+use crate::client::{Addressed, Client, Delivered};
+use crate::endpoints::Endpoint;
 use crate::error::Error;
+use crate::stream::Due;
+
+/// Batches of a partition under way at once, where whole ones wait. A peer remembers one more of each producer, so that
+/// all of them can be sent again.
+const AHEAD: usize = limits::DEDUPLICATION_BATCHES - 1;
 
 /// What the tasks of one producer share.
 #[derive(Debug)]
@@ -108,9 +116,72 @@ impl Worker {
             self.waiting.answer_flushes();
             let entries = self.waiting.take_batch(&self.seat.settings);
             if !entries.is_empty() {
-                self.deliver(entries).await;
+                self.deliver(entries, false).await;
+                self.send_ahead().await;
             }
         }
+    }
+
+    /// While whole batches wait, sends several before the first of them is acknowledged, to where the last one was
+    /// stored. What fails that way is sent again, one batch after the other, before anything that comes later.
+    async fn send_ahead(&mut self) {
+        let seat = self.seat.clone();
+        let mut ahead: VecDeque<Sent<'_>> = VecDeque::new();
+        let mut fails = self.leader.is_none();
+        loop {
+            while let Ok(order) = self.orders.try_recv() {
+                self.waiting.push(order);
+            }
+            while !fails && ahead.len() < AHEAD && self.waiting.has_whole_batch(&seat.settings) {
+                match self.send(&seat, &ahead) {
+                    Some(sent) => ahead.push_back(sent),
+                    None => fails = true,
+                }
+            }
+            let Some(Sent { entries, due, endpoint, .. }) = ahead.pop_front() else { return };
+            let outcome = match due {
+                Some(due) => {
+                    let patience = seat.client.inner.settings.request_timeout;
+                    seat.client.outcome(due, self.partition, patience).await
+                }
+                None => None,
+            };
+            if let Some(outcome) = &outcome {
+                seat.client.note(&endpoint, false, outcome.as_ref().err());
+            }
+            match outcome {
+                Some(Ok(delivered)) if self.acknowledges(&delivered, entries.len()) => {
+                    self.leader = delivered.leader;
+                    self.settle(delivered.ack, entries);
+                }
+                refused => {
+                    fails = true;
+                    // An answer that makes no sense is no refusal.
+                    let maybe_stored =
+                        refused.is_some_and(|outcome| outcome.err().is_none_or(|e| e.maybe_done()));
+                    self.deliver(entries, maybe_stored).await;
+                }
+            }
+        }
+    }
+
+    /// Sends the next batch behind those that are under way; none where that is not possible.
+    fn send<'s>(&mut self, seat: &'s Seat, ahead: &VecDeque<Sent<'_>>) -> Option<Sent<'s>> {
+        let permit = seat.in_flight.try_acquire().ok()?;
+        let endpoint =
+            seat.client.inner.directory.candidates(self.leader, Instant::now()).into_iter().next()?;
+        let entries = self.waiting.take_batch(&seat.settings);
+        seat.spread.leaves(self.partition);
+        let before: usize = ahead.iter().map(|sent| sent.entries.len()).sum();
+        let identity = Identity { sequence: self.identity.sequence + before as u64, ..self.identity };
+        // What cannot be built or sent is told when its turn comes.
+        let batch = Batch::build(identity, entries.iter().map(|entry| &entry.record)).ok();
+        let due = batch.and_then(|batch| seat.client.send(self.addressed(&seat.topic, &batch), &endpoint));
+        Some(Sent { entries, due, endpoint, _permit: permit })
+    }
+
+    fn addressed<'b>(&self, topic: &'b Name, batch: &'b Batch) -> Addressed<'b> {
+        Addressed { topic, partition: self.partition, batch }
     }
 
     /// Waits for something to do and takes what there is, up to a batch. False when nothing will come.
@@ -136,23 +207,16 @@ impl Worker {
         true
     }
 
-    /// Publishes the messages of a batch and tells each its outcome.
-    async fn deliver(&mut self, entries: Vec<Entry>) {
+    /// Publishes the messages of a batch, which an earlier attempt may have stored, and tells each its outcome.
+    async fn deliver(&mut self, entries: Vec<Entry>, maybe_stored: bool) {
         if let Some(failure) = self.end.failure.get() {
             self.end.not_sent.fetch_add(entries.len() as u64, Ordering::Relaxed);
             entries.into_iter().for_each(|entry| entry.end(Err(SendError::NotSent(failure.clone()))));
             return;
         }
         self.seat.spread.leaves(self.partition);
-        match self.publish(&entries).await {
-            Ok(ack) => {
-                self.acknowledged += entries.len() as u64;
-                self.identity.sequence += entries.len() as u64;
-                let PublishAck { partition, timestamp_ms, duplicate: is_duplicate, .. } = ack;
-                for (offset, entry) in (ack.offset..).zip(entries) {
-                    entry.end(Ok(Ack { partition, offset, timestamp_ms, is_duplicate }));
-                }
-            }
+        match self.publish(&entries, maybe_stored).await {
+            Ok(ack) => self.settle(ack, entries),
             Err((cause, maybe_stored)) => {
                 let failure = Arc::new(Failure {
                     topic: self.seat.topic.clone(),
@@ -171,25 +235,39 @@ impl Worker {
         }
     }
 
+    /// Tells the messages of a batch that they are stored.
+    fn settle(&mut self, ack: PublishAck, entries: Vec<Entry>) {
+        self.acknowledged += entries.len() as u64;
+        self.identity.sequence += entries.len() as u64;
+        let PublishAck { partition, timestamp_ms, duplicate: is_duplicate, .. } = ack;
+        for (offset, entry) in (ack.offset..).zip(entries) {
+            entry.end(Ok(Ack { partition, offset, timestamp_ms, is_duplicate }));
+        }
+    }
+
     /// Sends a batch until it is acknowledged; otherwise tells why not, and whether it may be stored.
-    async fn publish(&mut self, entries: &[Entry]) -> Result<PublishAck, (Error, bool)> {
+    async fn publish(&mut self, entries: &[Entry], maybe_stored: bool) -> Result<PublishAck, (Error, bool)> {
         let seat = self.seat.clone();
         let client = &seat.client;
         let mut attempts = client.attempts(seat.settings.delivery_timeout);
         attempts.prefer = self.leader;
-        let mut call = self.call(entries)?;
+        attempts.maybe_done = maybe_stored;
+        let mut batch = self.batch(entries)?;
         loop {
             let endpoint = attempts.endpoint();
             let patience = client.inner.settings.request_timeout.min(attempts.time_left());
             let result = {
                 let permit = seat.in_flight.acquire().await;
                 let _permit = permit.expect("the semaphore of a producer is never closed");
-                client.exchange(&call, &endpoint, patience).await
+                client
+                    .publish_at(self.addressed(&seat.topic, &batch), &endpoint, attempts.prefer, patience)
+                    .await
             };
-            let error = match result.and_then(|answer| self.acknowledged_by(&answer, entries.len())) {
-                Ok(ack) => return Ok(ack),
-                Err(error) => error,
-            };
+            let error =
+                match result.and_then(|delivered| self.acknowledged(delivered, &endpoint, entries.len())) {
+                    Ok(ack) => return Ok(ack),
+                    Err(error) => error,
+                };
             attempts.prefer = None;
             self.leader = None;
             if error.code() == Some(Code::UnknownProducer) && self.may_renew(attempts.maybe_done) {
@@ -198,7 +276,7 @@ impl Worker {
                     Ok(publisher) => {
                         self.identity =
                             Identity { id: publisher.producer_id, epoch: publisher.epoch, sequence: 0 };
-                        call = self.call(entries)?;
+                        batch = self.batch(entries)?;
                         continue;
                     }
                     Err(error) => return Err((error, false)),
@@ -210,10 +288,9 @@ impl Worker {
         }
     }
 
-    fn call(&self, entries: &[Entry]) -> Result<Call, (Error, bool)> {
-        let batch = Batch::build(self.identity, entries.iter().map(|entry| &entry.record))
-            .map_err(|error| (Problem::from(error).into(), false))?;
-        Ok(batch_call(&self.seat.topic, self.partition, &batch).prefer(self.leader))
+    fn batch(&self, entries: &[Entry]) -> Result<Batch, (Error, bool)> {
+        Batch::build(self.identity, entries.iter().map(|entry| &entry.record))
+            .map_err(|error| (Problem::from(error).into(), false))
     }
 
     /// Whether the identity may be exchanged: never for a batch that may be stored under the present one.
@@ -221,19 +298,38 @@ impl Worker {
         !self.seat.is_named && !maybe_stored && self.identity.sequence > 0
     }
 
-    fn acknowledged_by(&mut self, answer: &Answer, messages: usize) -> Result<PublishAck, Error> {
-        let ack: PublishAck = published(answer)?.ack;
-        if ack.partition != self.partition || ack.count as usize != messages {
+    /// Takes an acknowledgement in; refuses one that is of something else.
+    fn acknowledged(
+        &mut self,
+        delivered: Delivered,
+        endpoint: &Endpoint,
+        messages: usize,
+    ) -> Result<PublishAck, Error> {
+        let ack = delivered.ack;
+        if !self.acknowledges(&delivered, messages) {
             let reason = format!(
                 "it acknowledges {} messages of partition {} instead of {messages} of {}",
                 ack.count, ack.partition, self.partition
             );
-            return Err(answer.senseless(reason));
+            return Err(Error::Answer { endpoint: endpoint.to_string(), reason });
         }
-        self.leader = answer.served_by();
+        self.leader = delivered.leader;
         if self.leader.is_some_and(|vertex| !self.seat.client.inner.directory.knows(vertex)) {
             self.seat.client.learn_members();
         }
         Ok(ack)
     }
+
+    fn acknowledges(&self, delivered: &Delivered, messages: usize) -> bool {
+        delivered.ack.partition == self.partition && delivered.ack.count as usize == messages
+    }
+}
+
+/// A batch under way whose outcome is not waited for yet.
+struct Sent<'s> {
+    entries: Vec<Entry>,
+    /// None where it could not be sent.
+    due: Option<Due>,
+    endpoint: Endpoint,
+    _permit: SemaphorePermit<'s>,
 }

@@ -39,7 +39,13 @@ impl Waiting {
 
     /// Whether there is a whole batch, or somebody who waits for less.
     pub(super) fn is_due(&self, settings: &Settings) -> bool {
-        self.flushes > 0 || self.bytes >= settings.batch_bytes || self.orders.len() >= settings.batch_records
+        self.flushes > 0 || self.has_whole_batch(settings)
+    }
+
+    /// Whether a batch is full, before anybody waits for less.
+    pub(super) fn has_whole_batch(&self, settings: &Settings) -> bool {
+        let is_full = self.bytes >= settings.batch_bytes || self.orders.len() >= settings.batch_records;
+        is_full && self.flushes == 0
     }
 
     /// Answers the flushes that nothing stands before.

@@ -20,6 +20,7 @@ use tokio::sync::watch;
 mod answers;
 mod log;
 mod reads;
+mod streams;
 
 pub use log::Log;
 
@@ -45,6 +46,8 @@ pub struct Shared {
     /// Method, path and peer of each request.
     pub requests: Mutex<Vec<(String, u16)>>,
     pub changed: watch::Sender<u64>,
+    /// Whether the peers know publish streams.
+    pub has_streams: bool,
     addresses: Mutex<Vec<SocketAddr>>,
 }
 
@@ -72,12 +75,22 @@ pub fn label(vertex: usize) -> Label {
 impl Hypercube {
     /// Starts so many peers with one topic.
     pub fn start(peers: usize, partitions: u16) -> Self {
+        Self::start_with(peers, partitions, true)
+    }
+
+    /// Starts peers that know no publish streams.
+    pub fn start_without_streams(peers: usize, partitions: u16) -> Self {
+        Self::start_with(peers, partitions, false)
+    }
+
+    fn start_with(peers: usize, partitions: u16, has_streams: bool) -> Self {
         let shared = Arc::new(Shared {
             log: Mutex::new(Log::new(partitions)),
             publish_faults: Mutex::default(),
             pull_faults: Mutex::default(),
             requests: Mutex::default(),
             changed: watch::Sender::new(0),
+            has_streams,
             addresses: Mutex::default(),
         });
         let peers: Vec<Peer> = (0..peers).map(|vertex| Peer::start(vertex, shared.clone())).collect();

@@ -58,8 +58,8 @@ async fn keys_choose_partitions_and_keyless_messages_reach_all() {
 }
 
 #[tokio::test]
-async fn partitions_go_in_parallel_with_one_batch_each() {
-    let hypercube = Hypercube::start(2, 8);
+async fn partitions_go_in_parallel_with_one_batch_each_where_there_are_no_streams() {
+    let hypercube = Hypercube::start_without_streams(2, 8);
     let producer = hypercube.client(&[0]).producer(&topic()).batch_records(10).build().await.unwrap();
     let tasks = (0..8u16).map(|partition| {
         let producer = producer.clone();
@@ -244,4 +244,58 @@ async fn what_was_taken_is_sent_even_when_the_producer_is_dropped() {
     drop(enqueue(&producer, 0..100).await);
     drop(producer);
     hypercube.until("everything taken", |h| h.stored(0) == numbers(0..100)).await;
+}
+
+#[tokio::test]
+async fn whole_batches_go_ahead_of_each_other_and_are_stored_in_order() {
+    let hypercube = Hypercube::start(2, 1);
+    let producer = hypercube.client(&[0, 1]).producer(&topic()).batch_records(10).build().await.unwrap();
+    let deliveries = enqueue(&producer, 0..2000).await;
+    for (offset, outcome) in (0..).zip(join_all(deliveries).await) {
+        assert_eq!(outcome.unwrap().offset, offset);
+    }
+    assert_eq!(hypercube.stored(0), numbers(0..2000));
+    assert_eq!(hypercube.asked("GET /v1/publish"), [0], "one stream to one peer");
+}
+
+#[tokio::test]
+async fn what_fails_while_later_batches_are_under_way_is_sent_again_in_order() {
+    for without in [false, true] {
+        let hypercube = if without { Hypercube::start_without_streams(2, 1) } else { Hypercube::start(2, 1) };
+        let client = hypercube.builder(&[0, 1]).request_timeout(Duration::from_millis(300)).build().unwrap();
+        let producer = client.producer(&topic()).batch_records(7).build().await.unwrap();
+        let problem = |code| Problem::new(code, "for now");
+        for turn in 0..12 {
+            // Faults come while others are under way, in every mixture.
+            for _ in 0..turn % 5 {
+                hypercube.fail_publish(Fault::Slow(Duration::from_millis(1)));
+            }
+            hypercube.fail_publish(match turn % 4 {
+                0 => Fault::DoThenCut(0),
+                1 => Fault::Refuse(problem(Code::NoLeader)),
+                2 => Fault::DoThenRefuse(problem(Code::PublishUnknown)),
+                _ => Fault::Slow(Duration::from_millis(500)),
+            });
+        }
+        let outcomes = join_all(enqueue(&producer, 0..1000).await).await;
+        let offsets: Vec<u64> = outcomes.into_iter().map(|outcome| outcome.unwrap().offset).collect();
+        assert_eq!(offsets, (0..1000).collect::<Vec<_>>());
+        assert_eq!(hypercube.stored(0), numbers(0..1000));
+        assert!(hypercube.shared.publish_faults.lock().unwrap().is_empty(), "every fault was met");
+    }
+}
+
+#[tokio::test]
+async fn peers_without_streams_are_published_to_all_the_same() {
+    let hypercube = Hypercube::start_without_streams(1, 1);
+    let producer = hypercube.client(&[0]).producer(&topic()).batch_records(5).build().await.unwrap();
+    for outcome in join_all(enqueue(&producer, 0..100).await).await {
+        outcome.unwrap();
+    }
+    assert_eq!(hypercube.stored(0), numbers(0..100));
+    assert_eq!(
+        hypercube.asked("GET /v1/publish").len(),
+        1,
+        "a peer is not asked for a stream again and again"
+    );
 }

@@ -12,7 +12,7 @@ use crate::messages::{BatchAck, IncomingMessage, MessageBody, PublishAck, PullAn
 use crate::{media, paths};
 
 pub(super) fn rows() -> Vec<Endpoint> {
-    vec![publish(), pull()]
+    vec![publish(), publish_stream(), pull()]
 }
 
 fn publish() -> Endpoint {
@@ -95,6 +95,30 @@ fn publish() -> Endpoint {
             Code::PublishUnknown,
         ],
         ..row(Operation::Publish, Method::POST, paths::MESSAGES, "Publish a message or a batch")
+    }
+}
+
+fn publish_stream() -> Endpoint {
+    Endpoint {
+        parameters: vec![parameter(
+            Place::Header,
+            "Upgrade",
+            of::<String>(),
+            "hcube-publish, with `Connection: upgrade`; over HTTP/1.1 only.",
+        )],
+        replies: vec![Reply {
+            status: 101,
+            doc: "From here on both sides send frames: record batches, and what became of each.",
+            content: Vec::new(),
+            headers: vec![("Upgrade", "hcube-publish")],
+        }],
+        problems: vec![Code::InvalidArgument, Code::NotReady],
+        ..row(
+            Operation::PublishStream,
+            Method::GET,
+            paths::PUBLISH,
+            "Publish many batches over one connection",
+        )
     }
 }
 

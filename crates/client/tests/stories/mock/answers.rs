@@ -21,7 +21,7 @@ use hcube_core::ids::{ClusterId, NodeId, Slot, Vertex};
 use hcube_core::record::{Batch, Record};
 use serde::Serialize;
 
-use super::{Fault, Shared, TOPIC_ID, cut, label, not_found, reads, topic};
+use super::{Fault, Shared, TOPIC_ID, cut, label, not_found, reads, streams, topic};
 
 pub async fn answer(
     vertex: u16,
@@ -57,6 +57,7 @@ pub async fn answer(
         }));
     }
     match (head.method.as_str(), path) {
+        ("GET", paths::PUBLISH) => streams::begin(vertex, shared, head),
         ("GET", paths::CLUSTER) => Ok(ok(&cluster(vertex, shared))),
         ("GET", paths::PLAN) => Ok(ok(&plan(PlanQuery::parse(head.uri.query().unwrap_or_default())?))),
         ("GET", paths::HEALTH | paths::READY) => Ok(ok(&Health::ok())),
@@ -81,7 +82,7 @@ async fn publish(vertex: u16, shared: &Arc<Shared>, head: &Parts, body: Bytes) -
     let request = PublishRequest::parse(&head.headers, head.uri.query())?;
     let limits = PublishLimits::default();
     let (partition, batch) = if head.headers.get("content-type").is_some_and(|value| value == media::BATCH) {
-        (request.partition.unwrap(), request.batch(body, limits)?.0)
+        (request.partition.unwrap(), PublishRequest::batch(body, limits)?)
     } else {
         let records: Vec<Record> =
             request.messages(body, limits)?.into_iter().map(|message| message.record).collect();
@@ -104,7 +105,7 @@ async fn publish(vertex: u16, shared: &Arc<Shared>, head: &Parts, body: Bytes) -
     Ok(response.header("hcube-ack", "quorum; replicas=3; fsync").body(body).unwrap())
 }
 
-async fn store(
+pub async fn store(
     shared: &Arc<Shared>,
     partition: u16,
     batch: Batch,

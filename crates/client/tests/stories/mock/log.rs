@@ -1,20 +1,30 @@
 //! What the peers have stored, with deduplication as the design asks for it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use hcube_client::api::clients::Position;
 use hcube_client::api::messages::PublishAck;
 use hcube_client::api::messages::frames::Frame;
 use hcube_client::api::{Code, Problem};
 use hcube_core::ids::ProducerId;
+use hcube_core::limits;
 use hcube_core::record::{Batch, Producer};
+
+/// What is remembered of a producer.
+#[derive(Debug, Clone)]
+struct Known {
+    epoch: u32,
+    next: u64,
+    /// Sequence and acknowledgement of the last batches.
+    last: VecDeque<(u64, PublishAck)>,
+}
 
 /// The partitions of the one topic, and what else is durable.
 #[derive(Debug)]
 pub struct Log {
     partitions: Vec<Vec<Frame>>,
-    /// By partition and producer: epoch, next sequence, the last batch's sequence and acknowledgement.
-    producers: BTreeMap<(u16, ProducerId), (u32, u64, u64, PublishAck)>,
+    /// By partition and producer.
+    producers: BTreeMap<(u16, ProducerId), Known>,
     epochs: BTreeMap<String, u32>,
     minted: u128,
     pub positions: Vec<Position>,
@@ -91,15 +101,13 @@ impl Log {
         let count = batch.records_count();
         let known = self.producers.get(&(partition, id));
         match known.filter(|_| id != ProducerId::NONE) {
-            Some((known, ..)) if epoch < *known => {
-                return Err(Problem::new(Code::Fenced, format!("epoch {known} took over")));
+            Some(known) if epoch < known.epoch => {
+                return Err(Problem::new(Code::Fenced, format!("epoch {} took over", known.epoch)));
             }
-            Some((known, next, last, ack)) if epoch == *known && sequence != *next => {
-                return if (sequence, count) == (*last, ack.count) {
-                    Ok(PublishAck { duplicate: true, ..*ack })
-                } else {
-                    Err(Problem::new(Code::SequenceGap, format!("sequence {next} is due")))
-                };
+            Some(known) if epoch == known.epoch && sequence != known.next => {
+                let stored = known.last.iter().find(|(at, ack)| (*at, ack.count) == (sequence, count));
+                let gap = || Problem::new(Code::SequenceGap, format!("sequence {} is due", known.next));
+                return stored.map(|(_, ack)| PublishAck { duplicate: true, ..*ack }).ok_or_else(gap);
             }
             None if id != ProducerId::NONE && sequence > 0 => {
                 return Err(Problem::new(Code::UnknownProducer, "forgotten"));
@@ -115,7 +123,17 @@ impl Log {
             batch,
         });
         let ack = PublishAck { partition, offset, count, timestamp_ms, duplicate: false };
-        self.producers.insert((partition, id), (epoch, sequence + u64::from(count), sequence, ack));
+        let next = sequence + u64::from(count);
+        let known =
+            self.producers.entry((partition, id)).or_insert(Known { epoch, next, last: VecDeque::new() });
+        if known.epoch != epoch {
+            *known = Known { epoch, next, last: VecDeque::new() };
+        }
+        known.next = next;
+        known.last.push_back((sequence, ack));
+        if known.last.len() > limits::DEDUPLICATION_BATCHES {
+            known.last.pop_front();
+        }
         Ok(ack)
     }
 }

@@ -1,0 +1,294 @@
+//! Publish streams ([`hcube_api::stream`]): one connection to each peer, over which the batches of all producers of a
+//! client go as they come, none of them waiting for another's outcome.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+
+use bytes::Bytes;
+use hcube_api::stream::{Frames, Outcome, PROTOCOL, Publish, Stored};
+use hcube_api::{Code, paths};
+use hcube_core::topic::Name;
+use reqwest::header::{AUTHORIZATION, CONNECTION, HeaderValue, UPGRADE};
+use reqwest::{StatusCode, Upgraded};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::AbortHandle;
+use tokio::time::{Instant, timeout};
+
+use crate::client::{Inner, refusal};
+use crate::endpoints::Endpoint;
+use crate::error::Error;
+
+/// A stream on which nothing happens for so long is closed; well before its peer would.
+const IDLE_AFTER: Duration = Duration::from_secs(30);
+/// How long a peer that knows no streams is not asked for one again.
+const ASK_AGAIN: Duration = Duration::from_secs(300);
+/// How long a stream that sends nothing more waits for the outcomes that are due.
+const LAST_OUTCOMES: Duration = Duration::from_secs(30);
+/// Batches from this size on are written from where they are; smaller ones are copied together.
+const LARGE_BYTES: usize = 16 << 10;
+/// Small batches are gathered into writes of about this.
+const WRITE_BYTES: usize = 256 << 10;
+
+/// The streams of a client, by peer.
+#[derive(Debug, Default)]
+pub(crate) struct Streams {
+    by_endpoint: Mutex<BTreeMap<Endpoint, Known>>,
+}
+
+#[derive(Debug)]
+enum Known {
+    /// Open, or about to be.
+    Stream { orders: mpsc::UnboundedSender<Order>, task: AbortHandle },
+    /// The peer knew none at that time.
+    Nothing(Instant),
+}
+
+/// A batch to be sent.
+#[derive(Debug)]
+struct Order {
+    topic: Name,
+    partition: u16,
+    batch: Bytes,
+    reply: Reply,
+}
+
+/// Where an outcome goes.
+type Reply = oneshot::Sender<Result<Stored, Failed>>;
+
+/// Batches whose outcome has not come, by number.
+type Waiting = Mutex<BTreeMap<u32, Reply>>;
+
+/// Why a batch has no outcome.
+#[derive(Debug, Clone)]
+pub(crate) enum Failed {
+    /// The peer, or something on the way to it, knows no streams.
+    Unsupported,
+    /// A refusal, or the end of the connection.
+    Error(Error),
+}
+
+/// The outcome of a batch that was sent.
+#[derive(Debug)]
+pub(crate) struct Due {
+    endpoint: Endpoint,
+    outcome: oneshot::Receiver<Result<Stored, Failed>>,
+}
+
+impl Due {
+    /// Waits for it. A peer that says nothing for so long is given up, and everything on its stream with it.
+    pub(crate) async fn outcome(self, streams: &Streams, patience: Duration) -> Result<Stored, Failed> {
+        let endpoint = self.endpoint.to_string();
+        match timeout(patience, self.outcome).await {
+            Ok(Ok(outcome)) => outcome,
+            Ok(Err(_ended)) => {
+                let reason = "the stream ended".to_owned();
+                Err(Failed::Error(Error::Broken { endpoint, reason }))
+            }
+            Err(_elapsed) => {
+                streams.abandon(&self.endpoint);
+                Err(Failed::Error(Error::Silent { endpoint }))
+            }
+        }
+    }
+}
+
+impl Streams {
+    /// Sends a batch over the stream to a peer; where there are none, says so. Batches are sent in the order of the calls.
+    pub(crate) fn send(
+        &self,
+        inner: &Arc<Inner>,
+        endpoint: &Endpoint,
+        topic: &Name,
+        partition: u16,
+        batch: Bytes,
+    ) -> Option<Due> {
+        let (reply, outcome) = oneshot::channel();
+        let mut order = Order { topic: topic.clone(), partition, batch, reply };
+        // A stream may end between being found and being used; the next is a new one.
+        while let Err(mpsc::error::SendError(back)) = self.stream(inner, endpoint)?.send(order) {
+            order = back;
+        }
+        Some(Due { endpoint: endpoint.clone(), outcome })
+    }
+
+    /// Gives up a stream whose peer does not answer; what is under way on it ends.
+    pub(crate) fn abandon(&self, endpoint: &Endpoint) {
+        if let Some(Known::Stream { task, .. }) = self.lock().remove(endpoint) {
+            task.abort();
+        }
+    }
+
+    /// The stream to a peer; opens one where there is none.
+    fn stream(&self, inner: &Arc<Inner>, endpoint: &Endpoint) -> Option<mpsc::UnboundedSender<Order>> {
+        let mut streams = self.lock();
+        match streams.get(endpoint) {
+            Some(Known::Stream { orders, .. }) if !orders.is_closed() => return Some(orders.clone()),
+            Some(Known::Nothing(at)) if at.elapsed() < ASK_AGAIN => return None,
+            _ => {}
+        }
+        // Unbounded, because producers bound what they have under way.
+        let (orders, queue) = mpsc::unbounded_channel();
+        let connecting = Connecting {
+            http: inner.http.clone(),
+            authorization: inner.settings.authorization.clone(),
+            endpoint: endpoint.clone(),
+            client: Arc::downgrade(inner),
+        };
+        let task = tokio::spawn(connecting.run(queue)).abort_handle();
+        streams.insert(endpoint.clone(), Known::Stream { orders: orders.clone(), task });
+        Some(orders)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<Endpoint, Known>> {
+        self.by_endpoint.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What a stream's task begins with. It does not keep its client alive: without one it ends.
+struct Connecting {
+    http: reqwest::Client,
+    authorization: Option<HeaderValue>,
+    endpoint: Endpoint,
+    client: Weak<Inner>,
+}
+
+impl Connecting {
+    async fn run(self, mut queue: mpsc::UnboundedReceiver<Order>) {
+        let failed = match self.connect().await {
+            Ok(upgraded) => {
+                let ended = exchange(upgraded, &mut queue, &self.endpoint).await;
+                let reason =
+                    ended.map_or_else(|error| error.to_string(), |()| "the peer ended it".to_owned());
+                // What was not sent was certainly not carried out.
+                Failed::Error(Error::Unreachable { endpoint: self.endpoint.to_string(), reason })
+            }
+            Err(failed) => failed,
+        };
+        if let (Failed::Unsupported, Some(client)) = (&failed, self.client.upgrade()) {
+            client.streams.lock().insert(self.endpoint.clone(), Known::Nothing(Instant::now()));
+        }
+        queue.close();
+        while let Some(order) = queue.recv().await {
+            // Whoever has stopped waiting needs no answer.
+            let _ = order.reply.send(Err(failed.clone()));
+        }
+    }
+
+    async fn connect(&self) -> Result<Upgraded, Failed> {
+        let mut request = self
+            .http
+            .get(format!("{}{}", self.endpoint, paths::PUBLISH))
+            .header(CONNECTION, "upgrade")
+            .header(UPGRADE, PROTOCOL);
+        if let Some(authorization) = &self.authorization {
+            request = request.header(AUTHORIZATION, authorization);
+        }
+        let broken = |error| Failed::Error(Error::from_transport(&self.endpoint, &error));
+        let response = request.send().await.map_err(broken)?;
+        if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+            return response.upgrade().await.map_err(broken);
+        }
+        let error =
+            if response.status().is_success() { None } else { Some(refusal(response, &self.endpoint).await) };
+        match error {
+            Some(Ok(problem)) if !is_ignorance(problem.code) => Err(Failed::Error(problem.into())),
+            Some(Err(error)) => Err(Failed::Error(error)),
+            _ => Err(Failed::Unsupported),
+        }
+    }
+}
+
+/// Whether the answer is that of a peer, or of a proxy before it, that knows no streams.
+fn is_ignorance(code: Code) -> bool {
+    matches!(code, Code::NotFound | Code::MethodNotAllowed | Code::InvalidArgument | Code::Unrecognized)
+}
+
+/// Sends what is queued and hands out the outcomes that come back, until either side ends.
+async fn exchange(
+    upgraded: Upgraded,
+    queue: &mut mpsc::UnboundedReceiver<Order>,
+    endpoint: &Endpoint,
+) -> io::Result<()> {
+    let (reader, writer) = tokio::io::split(upgraded);
+    let waiting = Waiting::default();
+    let sending = async {
+        send(queue, &waiting, writer).await?;
+        tokio::time::sleep(LAST_OUTCOMES).await;
+        Ok(())
+    };
+    let ended: io::Result<()> = tokio::select! {
+        ended = sending => ended,
+        ended = receive(&waiting, reader) => ended,
+    };
+    let reason =
+        ended.as_ref().map_or_else(io::Error::to_string, |()| "the peer ended the stream".to_owned());
+    let failed = Failed::Error(Error::Broken { endpoint: endpoint.to_string(), reason });
+    for (_, reply) in std::mem::take(&mut *lock(&waiting)) {
+        let _ = reply.send(Err(failed.clone()));
+    }
+    ended
+}
+
+/// Ends when the queue does, or when nothing has happened for a while.
+async fn send(
+    queue: &mut mpsc::UnboundedReceiver<Order>,
+    waiting: &Waiting,
+    mut writer: impl AsyncWrite + Unpin,
+) -> io::Result<()> {
+    let mut buffer = Vec::new();
+    let mut number = 0_u32;
+    loop {
+        let mut next = match timeout(IDLE_AFTER, queue.recv()).await {
+            Ok(Some(order)) => Some(order),
+            Ok(None) => break,
+            Err(_elapsed) => {
+                if lock(waiting).is_empty() {
+                    // What comes in until nobody can put in anything more is still sent.
+                    queue.close();
+                }
+                continue;
+            }
+        };
+        while let Some(Order { topic, partition, batch, reply }) = next {
+            number = number.wrapping_add(1);
+            lock(waiting).insert(number, reply);
+            let publish = Publish { number, topic, partition, batch };
+            buffer.extend_from_slice(&publish.head());
+            if publish.batch.len() < LARGE_BYTES {
+                buffer.extend_from_slice(&publish.batch);
+            }
+            if publish.batch.len() >= LARGE_BYTES || buffer.len() >= WRITE_BYTES {
+                writer.write_all(&buffer).await?;
+                buffer.clear();
+            }
+            if publish.batch.len() >= LARGE_BYTES {
+                writer.write_all(&publish.batch).await?;
+            }
+            next = queue.try_recv().ok();
+        }
+        writer.write_all(&buffer).await?;
+        buffer.clear();
+    }
+    writer.shutdown().await
+}
+
+/// Ends when the peer does.
+async fn receive(waiting: &Waiting, mut reader: impl AsyncRead + Unpin) -> io::Result<()> {
+    let mut frames = Frames::default();
+    while reader.read_buf(frames.room()).await? > 0 {
+        while let Some(frame) = frames.next_frame().map_err(io::Error::other)? {
+            let Outcome { number, result } = Outcome::decode(frame).map_err(io::Error::other)?;
+            if let Some(reply) = lock(waiting).remove(&number) {
+                let _ = reply.send(result.map_err(|problem| Failed::Error(Error::Problem(problem))));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn lock(waiting: &Waiting) -> MutexGuard<'_, BTreeMap<u32, Reply>> {
+    waiting.lock().unwrap_or_else(PoisonError::into_inner)
+}
