@@ -10,14 +10,14 @@ use hcube_broker::start::Invitation;
 use hcube_core::codec::DecodeError;
 use hcube_core::ids::{Incarnation, NodeId};
 use hcube_core::meta::Meta;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, oneshot};
 use tokio::time::{error::Elapsed, timeout};
 
 use super::admission::{Admission, Refusal, admit, is_counted_on, may_link};
 use super::hello::Hello;
-use super::outbox::Outbox;
+use super::outbox::{Outbox, Waiting};
 use super::table::Direction;
 use super::wire::{self, Kind, PAYLOAD_BYTES_MAX};
 use super::{Bound, INTRODUCTION_TIMEOUT, Introduction, Shared};
@@ -112,13 +112,14 @@ async fn member_side(
         Admission::Member(_) => {
             shared.announce(node, hello.address);
             let direction = if dialled.is_some() { Direction::Dialled } else { Direction::Accepted };
-            let outbox = Arc::new(Outbox::new(shared.bytes_max));
             let (reader, writer) = stream.into_split();
+            let sent_bytes = shared.metrics.link_sent_bytes.clone();
+            let outbox = Arc::new(Outbox::over(writer, shared.bytes_max, sent_bytes));
             let _entry = shared.table.enter(node, direction, &outbox, hello.feature_level, &bound.inputs);
             tracing::info!(%node, ?direction, "link up");
             let end = tokio::select! {
                 end = receive(shared, bound, node, reader) => end,
-                end = transmit(shared, &outbox, writer) => end,
+                end = transmit(&outbox) => end,
                 end = part(bound, node, hello.incarnation) => Err(end),
             };
             tracing::info!(%node, ?direction, "link down");
@@ -166,36 +167,23 @@ async fn receive(
 }
 
 /// Sends whatever the outbox holds, gathered into few writes.
-async fn transmit(shared: &Shared, outbox: &Outbox, mut writer: impl AsyncWrite + Unpin) -> Result<End, End> {
-    let mut buffer = Vec::with_capacity(READ_BYTES);
+async fn transmit(outbox: &Outbox) -> Result<End, End> {
     loop {
         match timeout(ALIVE_EVERY, outbox.take()).await {
-            Err(_quiet) => wire::put(&mut buffer, Kind::Alive, &[]),
+            Err(_quiet) => outbox.show_alive(),
             Ok(None) => return Err(End::Closed),
-            Ok(Some(payloads)) => {
+            Ok(Some(Waiting { begun: mut buffer, payloads })) => {
                 for payload in payloads {
                     wire::put(&mut buffer, Kind::Frame, &payload);
                     if buffer.len() >= WRITE_BYTES {
-                        flush(shared, &mut buffer, &mut writer).await?;
+                        outbox.write_all(&buffer).await?;
+                        buffer.clear();
                     }
                 }
+                outbox.write_all(&buffer).await?;
             }
         }
-        flush(shared, &mut buffer, &mut writer).await?;
     }
-}
-
-async fn flush(
-    shared: &Shared,
-    buffer: &mut Vec<u8>,
-    writer: &mut (impl AsyncWrite + Unpin),
-) -> io::Result<()> {
-    writer.write_all(buffer).await?;
-    shared.metrics.link_sent_bytes.inc_by(buffer.len() as u64);
-    buffer.clear();
-    // One large batch must not keep its memory for the life of the connection.
-    buffer.shrink_to(2 * WRITE_BYTES);
-    Ok(())
 }
 
 /// What tells an unbound disk which member it is.

@@ -1,8 +1,19 @@
 //! What waits to be sent over one connection, bounded by bytes.
+//!
+//! What is small goes to the socket at once, by whoever sends it: waking the connection's writer would take longer
+//! than the sending. The writer sends what the socket did not take, and what is large.
 
+use std::io;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use prometheus_client::metrics::counter::Counter;
+use tokio::net::tcp::OwnedWriteHalf;
 use tokio::sync::Notify;
+
+use super::wire::{self, Kind};
+
+/// Payloads up to so many bytes are sent at once; copying more would keep the core from its other work.
+const AT_ONCE_BYTES: usize = 32 << 10;
 
 /// Filled by the core without waiting, emptied by the connection's writer.
 #[derive(Debug)]
@@ -11,29 +22,75 @@ pub(super) struct Outbox {
     /// Something was put in, or the outbox was closed.
     news: Notify,
     bytes_max: usize,
+    socket: Option<Socket>,
+}
+
+/// Where it all goes.
+#[derive(Debug)]
+struct Socket {
+    half: OwnedWriteHalf,
+    sent_bytes: Counter,
 }
 
 #[derive(Debug, Default)]
 struct State {
-    payloads: Vec<Vec<u8>>,
+    waiting: Waiting,
     bytes: usize,
+    /// Whether the writer is sending, so that nothing may come in between.
+    busy: bool,
     closed: bool,
 }
 
+/// What the writer is to send, in order.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Waiting {
+    /// The rest of a message that the socket took a part of.
+    pub begun: Vec<u8>,
+    /// Whole payloads behind it.
+    pub payloads: Vec<Vec<u8>>,
+}
+
+impl Waiting {
+    fn is_empty(&self) -> bool {
+        self.begun.is_empty() && self.payloads.is_empty()
+    }
+}
+
 impl Outbox {
+    /// An outbox whose writer does all the sending.
     pub fn new(bytes_max: usize) -> Self {
-        Self { state: Mutex::default(), news: Notify::new(), bytes_max }
+        Self { state: Mutex::default(), news: Notify::new(), bytes_max, socket: None }
     }
 
-    /// Adds a payload. False when there is no room for it, or nobody to send it.
+    /// An outbox of this connection, which counts the bytes that it sends.
+    pub fn over(half: OwnedWriteHalf, bytes_max: usize, sent_bytes: Counter) -> Self {
+        Self { socket: Some(Socket { half, sent_bytes }), ..Self::new(bytes_max) }
+    }
+
+    /// Sends a frame's payload, or adds it to what waits. False when there is no room for it, or nobody to send it.
     pub fn push(&self, payload: Vec<u8>) -> bool {
         let mut state = self.lock();
         if state.closed || state.bytes + payload.len() > self.bytes_max {
             return false;
         }
+        let first = state.waiting.is_empty();
+        if first && !state.busy && payload.len() <= AT_ONCE_BYTES {
+            let mut message = Vec::with_capacity(wire::HEADER_BYTES + payload.len());
+            wire::put(&mut message, Kind::Frame, &payload);
+            match self.send_now(&message) {
+                0 => {}
+                sent if sent == message.len() => return true,
+                sent => {
+                    state.bytes += message.len() - sent;
+                    state.waiting.begun = message.split_off(sent);
+                    drop(state);
+                    self.news.notify_one();
+                    return true;
+                }
+            }
+        }
         state.bytes += payload.len();
-        state.payloads.push(payload);
-        let first = state.payloads.len() == 1;
+        state.waiting.payloads.push(payload);
         drop(state);
         if first {
             self.news.notify_one();
@@ -41,22 +98,63 @@ impl Outbox {
         true
     }
 
-    /// Waits for something to send and takes all of it; none once the outbox is closed.
-    pub async fn take(&self) -> Option<Vec<Vec<u8>>> {
+    /// Shows that this side is alive, unless something is being sent, which shows it as well.
+    pub fn show_alive(&self) {
+        let mut state = self.lock();
+        if state.closed || state.busy || !state.waiting.is_empty() {
+            return;
+        }
+        let mut message = Vec::with_capacity(wire::HEADER_BYTES);
+        wire::put(&mut message, Kind::Alive, &[]);
+        let sent = self.send_now(&message);
+        if sent > 0 && sent < message.len() {
+            state.bytes += message.len() - sent;
+            state.waiting.begun = message.split_off(sent);
+            drop(state);
+            self.news.notify_one();
+        }
+    }
+
+    /// Waits for something to send and takes all of it; none once the outbox is closed. Until the next call nobody
+    /// else sends anything.
+    pub async fn take(&self) -> Option<Waiting> {
         loop {
             {
                 let mut state = self.lock();
                 if state.closed {
                     return None;
                 }
-                if !state.payloads.is_empty() {
+                state.busy = !state.waiting.is_empty();
+                if state.busy {
                     state.bytes = 0;
-                    return Some(std::mem::take(&mut state.payloads));
+                    return Some(std::mem::take(&mut state.waiting));
                 }
             }
             // A notice given between the look and the wait is kept for the wait.
             self.news.notified().await;
         }
+    }
+
+    /// Sends all of it, for the writer.
+    ///
+    /// # Errors
+    /// The connection's.
+    pub async fn write_all(&self, mut bytes: &[u8]) -> io::Result<()> {
+        let Some(Socket { half, sent_bytes }) = &self.socket else {
+            return Err(io::ErrorKind::NotConnected.into());
+        };
+        while !bytes.is_empty() {
+            half.writable().await?;
+            match half.try_write(bytes) {
+                Ok(sent) => {
+                    sent_bytes.inc_by(sent as u64);
+                    bytes = &bytes[sent..];
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
     }
 
     /// Throws away what waits; the connection ends.
@@ -65,6 +163,14 @@ impl Outbox {
         *state = State { closed: true, ..State::default() };
         drop(state);
         self.news.notify_one();
+    }
+
+    /// Bytes that the socket takes without waiting. What is wrong with it the writer finds out.
+    fn send_now(&self, message: &[u8]) -> usize {
+        let Some(Socket { half, sent_bytes }) = &self.socket else { return 0 };
+        let sent = half.try_write(message).unwrap_or(0);
+        sent_bytes.inc_by(sent as u64);
+        sent
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -80,7 +186,7 @@ mod tests {
     async fn everything_that_waits_is_taken_at_once() {
         let outbox = Outbox::new(100);
         assert!(outbox.push(vec![1]) && outbox.push(vec![2, 3]));
-        assert_eq!(outbox.take().await, Some(vec![vec![1], vec![2, 3]]));
+        assert_eq!(outbox.take().await.unwrap().payloads, [vec![1], vec![2, 3]]);
     }
 
     #[tokio::test]
@@ -88,7 +194,7 @@ mod tests {
         let outbox = Outbox::new(10);
         assert!(outbox.push(vec![0; 8]));
         assert!(!outbox.push(vec![0; 3]));
-        assert_eq!(outbox.take().await.map(|all| all.len()), Some(1));
+        assert_eq!(outbox.take().await.unwrap().payloads.len(), 1);
         assert!(outbox.push(vec![0; 3]));
     }
 
@@ -98,5 +204,55 @@ mod tests {
         let (taken, ()) = tokio::join!(outbox.take(), async { outbox.close() });
         assert_eq!(taken, None);
         assert!(!outbox.push(vec![1]));
+    }
+
+    #[tokio::test]
+    async fn everything_arrives_in_order_whoever_sends_it() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let connecting = tokio::net::TcpStream::connect(listener.local_addr().unwrap());
+        let (sender, receiver) = tokio::join!(connecting, listener.accept());
+        let (_reader, half) = sender.unwrap().into_split();
+        let (mut receiver, _) = receiver.unwrap();
+        let outbox = std::sync::Arc::new(Outbox::over(half, usize::MAX, Counter::default()));
+        let writer = tokio::spawn({
+            let outbox = std::sync::Arc::clone(&outbox);
+            async move {
+                while let Some(Waiting { begun, payloads }) = outbox.take().await {
+                    outbox.write_all(&begun).await.unwrap();
+                    for payload in payloads {
+                        let mut message = Vec::new();
+                        wire::put(&mut message, Kind::Frame, &payload);
+                        outbox.write_all(&message).await.unwrap();
+                    }
+                }
+            }
+        });
+        // More than any socket takes, so that both send, by turns.
+        let count = 2000_u32;
+        let pusher = std::thread::spawn({
+            let outbox = std::sync::Arc::clone(&outbox);
+            move || {
+                for number in 0..count {
+                    let length = if number % 50 == 0 { 2 * AT_ONCE_BYTES } else { 10_000 };
+                    let mut payload = number.to_le_bytes().to_vec();
+                    payload.resize(length, 7);
+                    assert!(outbox.push(payload));
+                    if number % 7 == 0 {
+                        outbox.show_alive();
+                    }
+                }
+            }
+        });
+        let mut next = 0_u32;
+        while next < count {
+            let (kind, payload) = wire::read(&mut receiver).await.unwrap();
+            if kind == Kind::Frame {
+                assert_eq!(payload[..4], next.to_le_bytes());
+                next += 1;
+            }
+        }
+        pusher.join().unwrap();
+        outbox.close();
+        writer.await.unwrap();
     }
 }

@@ -210,12 +210,16 @@ mod tests {
         let second = table.enter(PEER, Direction::Dialled, &dialled, 1, &inputs);
         assert_eq!(told(&queue), "");
         table.send(PEER, request(), &metrics);
-        assert_eq!(dialled.take().await.map(|all| all.len()), Some(1), "the own connection is preferred");
+        assert_eq!(
+            dialled.take().await.map(|all| all.payloads.len()),
+            Some(1),
+            "the own connection is preferred"
+        );
         drop(second);
         // What was on its way over the lost one is lost, though the peer can still be reached.
         assert_eq!(told(&queue), "du");
         table.send(PEER, request(), &metrics);
-        assert_eq!(accepted.take().await.map(|all| all.len()), Some(1));
+        assert_eq!(accepted.take().await.map(|all| all.payloads.len()), Some(1));
         drop(first);
         assert_eq!(told(&queue), "d");
         table.send(PEER, request(), &metrics);
