@@ -146,6 +146,13 @@ pub struct HypercubeSpec {
     /// The Service that clients use.
     #[serde(default)]
     pub service: Service,
+    /// The feature level at which the peers are held: which formats they use among themselves and on their disks. As
+    /// long as it is held, an older hcube can take over again. Where it is left out, the level rises by itself to the
+    /// newest that every peer knows. It never falls, and it is no higher than what the operator knows. A change
+    /// restarts the peers, one after the other.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub feature_level: Option<u32>,
     /// Names and addresses, without ports, by which clients reach the peers from elsewhere: those of a load balancer,
     /// an Ingress, or machines. Peers answer to them as they do to the Service's own name, and to no others. A change
     /// restarts the peers, one after the other.

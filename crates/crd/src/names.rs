@@ -25,6 +25,8 @@ pub const RETIRED: &str = "hcube.dev/retired-node";
 pub const APPLIED: &str = "hcube.dev/applied";
 /// Annotation on pods: the rotation of secrets that they were started with.
 pub const SECRETS: &str = "hcube.dev/secrets";
+/// Variable of a peer's environment: the feature level that it is held at.
+pub const FEATURE_LEVEL: &str = "HCUBE_FEATURE_LEVEL";
 /// Annotation on a Hypercube: ids of orphaned topics to delete, separated by commas. An
 /// id never stands for a later topic of the same name.
 pub const DROP_ORPHANS: &str = "hcube.dev/drop-orphans";

@@ -54,6 +54,8 @@ fn sensible_hypercubes_pass() {
         json!({"allowedNamespaces": {"from": "Selector", "selector": {"matchLabels": {"a": "b"}}}}),
         json!({"service": {"type": "ClusterIP"}, "hosts": ["hcube.example", "192.0.2.7", "2001:db8::7"]}),
         json!({"service": {"type": "NodePort", "nodePort": 30080}}),
+        json!({"featureLevel": 1}),
+        json!({"featureLevel": 7}),
     ] {
         let after = hypercube(good);
         assert_eq!(judge::<Hypercube>(&after, None), [""; 0]);

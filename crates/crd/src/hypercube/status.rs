@@ -38,6 +38,9 @@ pub struct HypercubeStatus {
     /// How many replicas each slot should have, as the hypercube itself has it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replication_factor: Option<u8>,
+    /// The feature level that the hypercube has; spec.featureLevel cannot be less.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub feature_level: Option<u32>,
     /// Its peers by vertex.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub members: Vec<MemberStatus>,
