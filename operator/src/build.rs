@@ -37,6 +37,8 @@ pub struct Inputs<'i> {
     pub replicas: u16,
     /// Size of the volumes that the StatefulSet asks for.
     pub storage: &'i str,
+    /// The feature level that pods are held at.
+    pub feature_level: Option<u32>,
 }
 
 /// All objects, those first that others need. A NetworkPolicy that is not wished for is not among them.

@@ -5,7 +5,7 @@ use hcube_crd::Amount;
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1 as core;
 
-use crate::names::{RETIRED, SECRETS};
+use crate::names::{FEATURE_LEVEL, RETIRED, SECRETS};
 use crate::observed::{Claim, Pod, Set, Trouble};
 
 /// Reasons that a starting container gives while nothing is wrong.
@@ -21,6 +21,9 @@ pub fn set(object: &StatefulSet) -> Option<Set> {
     let revision = status.filter(|_| is_current).and_then(|status| status.update_revision.clone());
     let claims = spec.volume_claim_templates.as_ref().and_then(|claims| claims.first());
     let annotations = spec.template.metadata.as_ref().and_then(|meta| meta.annotations.as_ref());
+    let containers = spec.template.spec.as_ref().map(|pod| pod.containers.as_slice()).unwrap_or_default();
+    let mut variables = containers.iter().flat_map(|container| container.env.iter().flatten());
+    let level = variables.find(|variable| variable.name == FEATURE_LEVEL);
     Some(Set {
         uid: object.metadata.uid.clone().unwrap_or_default(),
         replicas: spec.replicas.and_then(|replicas| u16::try_from(replicas).ok()).unwrap_or(1),
@@ -30,6 +33,7 @@ pub fn set(object: &StatefulSet) -> Option<Set> {
             .and_then(|annotations| annotations.get(SECRETS))
             .cloned()
             .unwrap_or_default(),
+        feature_level: level.and_then(|level| level.value.as_ref()?.parse().ok()),
     })
 }
 
@@ -127,7 +131,12 @@ mod tests {
                 "metadata": {"uid": "s", "generation": 2},
                 "spec": {
                     "serviceName": "x", "selector": {}, "replicas": 4,
-                    "template": {"metadata": {"annotations": {"hcube.dev/secrets": "1.Settled"}}},
+                    "template": {
+                        "metadata": {"annotations": {"hcube.dev/secrets": "1.Settled"}},
+                        "spec": {"containers": [
+                            {"name": "hcube", "env": [{"name": "HCUBE_FEATURE_LEVEL", "value": "5"}]},
+                        ]},
+                    },
                     "volumeClaimTemplates": [{"spec": {"resources": {"requests": {"storage": "1Gi"}}}}],
                 },
                 "status": {"replicas": 4, "observedGeneration": observed, "updateRevision": "r2"},
@@ -136,6 +145,7 @@ mod tests {
         };
         assert_eq!((of(1).revision, of(2).revision), (None, Some("r2".into())));
         assert_eq!((of(2).replicas, of(2).secrets_mark.as_str()), (4, "1.Settled"));
+        assert_eq!(of(2).feature_level, Some(5));
     }
 
     #[test]

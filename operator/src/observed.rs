@@ -43,6 +43,8 @@ pub struct Set {
     pub storage: Amount,
     /// The rotation of secrets in its template.
     pub secrets_mark: String,
+    /// The feature level that its template holds pods at.
+    pub feature_level: Option<u32>,
 }
 
 /// A pod.

@@ -6,6 +6,7 @@
 mod action;
 mod founding;
 mod growth;
+pub(crate) mod level;
 mod replacement;
 mod rolling;
 mod shrinking;
@@ -54,6 +55,8 @@ pub struct Plan {
     pub replicas: u16,
     /// Size of the volumes that the StatefulSet should ask for.
     pub storage: Amount,
+    /// The feature level that pods should be held at.
+    pub feature_level: Option<u32>,
     /// What to do, in this order. A failure of one does not keep the next from being tried.
     pub actions: Vec<Action>,
     /// What is to be said.
@@ -66,6 +69,7 @@ pub fn plan(facts: Facts<'_>) -> Plan {
     let mut plan = Plan {
         replicas: size::replicas(facts),
         storage: volumes::template(facts),
+        feature_level: level::template(facts),
         actions: Vec::new(),
         remarks: Vec::new(),
     };
@@ -82,6 +86,7 @@ pub fn plan(facts: Facts<'_>) -> Plan {
         },
     }
     volumes::plan(facts, &mut plan);
+    level::plan(facts, &mut plan);
     rolling::plan(facts, &mut plan);
     troubles::plan(facts, &mut plan);
     plan

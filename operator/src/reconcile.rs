@@ -92,6 +92,7 @@ async fn reconcile_once(hypercube: &Hypercube, context: &Context) -> Result<Next
             secrets_mark: &secrets.mark(),
             replicas: plan.replicas,
             storage: &plan.storage.0,
+            feature_level: plan.feature_level,
         });
         let mut failures = carry::apply_all(context, facts, &plan, &objects, &mut decisions).await;
         failures.extend(carry::act_all(context, facts, &peers, &mut memory, &plan, &mut decisions).await);

@@ -5,7 +5,7 @@ use hcube_crd::hypercube::{MemberState, MemberStatus, Rotation, SlotsStatus};
 use hcube_crd::{Amount, HypercubeStatus};
 
 use crate::observed::Cube;
-use crate::plan::Facts;
+use crate::plan::{Facts, level};
 use crate::secrets::Secrets;
 
 /// What is remembered beyond what can be seen.
@@ -46,6 +46,7 @@ pub fn status(
         cluster_id: memory.cluster_id,
         founders: memory.founders,
         founded: memory.founded,
+        feature_level: level::in_force(facts),
         storage_size: storage_size(facts).or_else(|| before.storage_size.clone()),
         secret_rotation: rotation.or_else(|| before.secret_rotation.clone()),
         ..before.clone()

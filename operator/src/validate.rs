@@ -1,6 +1,6 @@
 //! What the API server could not check, or an older definition let pass: a resource with a fault changes nothing.
 
-use hcube_core::limits;
+use hcube_core::{feature, limits};
 use hcube_crd::hypercube::{NamespacesFrom, Resources, ServiceType, host};
 use hcube_crd::{Amount, HypercubeSpec};
 
@@ -41,6 +41,15 @@ pub fn faults(spec: &HypercubeSpec) -> Vec<String> {
     check(
         (8 << 20..=2 << 30).contains(&segment) && segment.is_multiple_of(512),
         format!("limits.segmentBytes is a multiple of 512 from 8 MiB to 2 GiB, not {segment}"),
+    );
+    let level = spec.feature_level.unwrap_or(feature::NEWEST);
+    let (oldest, newest) = (feature::OLDEST, feature::NEWEST);
+    check(
+        (oldest..=newest).contains(&level),
+        format!(
+            "featureLevel is {oldest} to {newest}, which is what this operator knows, not {level}: leave it out, or \
+             install an operator that knows it"
+        ),
     );
     let chosen = spec.allowed_namespaces.from == NamespacesFrom::Selector;
     check(
@@ -102,6 +111,8 @@ mod tests {
             (json!({"storage": {"size": "tiny"}}), "storage.size"),
             (json!({"storage": {"size": "1Mi"}}), "at least 256Mi"),
             (json!({"limits": {"segmentBytes": 1000}}), "segmentBytes"),
+            (json!({"featureLevel": 0}), "featureLevel is 1 to"),
+            (json!({"featureLevel": feature::NEWEST + 1}), "install an operator that knows it"),
             (json!({"resources": {"requests": {"cpu": "much"}}}), "requests.cpu is no amount"),
             (json!({"resources": {"requests": {"cpu": "1"}, "limits": {"cpu": "500m"}}}), "above its limit"),
             (json!({"allowedNamespaces": {"from": "Selector"}}), "selector"),

@@ -6,7 +6,7 @@ use hcube_crd::hypercube::{Resources, host};
 use serde_json::{Value, json};
 
 use super::Inputs;
-use crate::names::{ADMIN_PORT, CLIENT_PORT, PEER_PORT, SECRETS};
+use crate::names::{ADMIN_PORT, CLIENT_PORT, FEATURE_LEVEL, PEER_PORT, SECRETS};
 use crate::secrets;
 
 /// Nobody on the machine has this user id.
@@ -171,6 +171,9 @@ fn environment(inputs: Inputs<'_>) -> Vec<Value> {
     ];
     if let Some(bytes) = inputs.spec.limits.segment_bytes {
         told.push(("HCUBE_SEGMENT_BYTES", bytes.to_string()));
+    }
+    if let Some(level) = inputs.feature_level {
+        told.push((FEATURE_LEVEL, level.to_string()));
     }
     let mut variables = vec![
         json!({ "name": "POD_NAME", "valueFrom": { "fieldRef": { "fieldPath": "metadata.name", "apiVersion": "v1" } } }),

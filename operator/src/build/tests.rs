@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use hcube_crd::HypercubeSpec;
 use hcube_crd::manifest::to_yaml;
 use serde_json::{Value, json};
 
@@ -10,7 +11,7 @@ use crate::names::Names;
 
 fn build(spec: Value) -> Vec<Value> {
     let names = Names { name: "demo".into(), namespace: "shop".into(), domain: "cluster.local".into() };
-    let spec = serde_json::from_value(spec).unwrap();
+    let spec: HypercubeSpec = serde_json::from_value(spec).unwrap();
     let owner = json!({"kind": "Hypercube", "name": "demo", "uid": "uid-1"});
     let defaults = Defaults { image: "hcube-node:test".into(), operator_namespace: "hcube-system".into() };
     objects(Inputs {
@@ -21,6 +22,7 @@ fn build(spec: Value) -> Vec<Value> {
         secrets_mark: "0.Settled",
         replicas: 3,
         storage: "10Gi",
+        feature_level: spec.feature_level,
     })
 }
 
@@ -68,6 +70,7 @@ fn everything_that_can_be_said_is_built() {
             "env": [{"name": "RUST_LOG", "value": "debug"}, {"name": "HCUBE_DATA_DIR", "value": "/tmp"}],
         },
         "limits": {"segmentBytes": 16_777_216},
+        "featureLevel": 1,
         "service": {"type": "LoadBalancer", "annotations": {"balancer.example/class": "b"}, "nodePort": 30_080},
         "hosts": ["Hcube.example", "192.0.2.7", "2001:DB8::7"],
         "networkPolicy": {"enabled": true, "clients": [{"podSelector": {"matchLabels": {"app": "shop"}}}]},

@@ -1,5 +1,6 @@
 //! Whole looks against a Kubernetes that writes down what it is asked.
 
+mod levels;
 mod obstacles;
 pub(crate) mod stage;
 mod steps;

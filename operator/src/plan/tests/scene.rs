@@ -66,6 +66,7 @@ impl Scene {
             revision: Some("r1".into()),
             storage: Amount::from("1Gi"),
             secrets_mark: "0.Settled".into(),
+            feature_level: None,
         });
         self
     }
