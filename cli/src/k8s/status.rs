@@ -19,6 +19,7 @@ struct Status {
     replicas: i32,
     dimension: Option<u8>,
     replication: u8,
+    feature_level: Option<u32>,
     slots: Option<SlotsStatus>,
     /// Whether the operator has seen the resource as it is now.
     observed: bool,
@@ -79,6 +80,7 @@ fn status(hypercube: &Hypercube, pods: &[Pod]) -> Status {
         replicas: told.replicas,
         dimension: told.dimension,
         replication: told.replication_factor.unwrap_or(hypercube.spec.replication_factor),
+        feature_level: told.feature_level,
         slots: told.slots,
         observed: told.observed_generation.is_some()
             && told.observed_generation == hypercube.metadata.generation,
@@ -113,8 +115,9 @@ fn drawn(status: &Status) -> String {
     let mut text = format!("Hypercube {name} in {namespace} ({cluster}){seen}\n");
     branch(&mut text, "conditions", &conditions(&status.conditions), false);
     let dimension = status.dimension.map_or_else(|| "-".to_owned(), |dimension| dimension.to_string());
+    let level = status.feature_level.map(|level| format!(", feature level {level}")).unwrap_or_default();
     text.push_str(&format!(
-        "├─ {replicas} peers of {replicas_wished}, {dimension} dimensions, {replication} replicas\n"
+        "├─ {replicas} peers of {replicas_wished}, {dimension} dimensions, {replication} replicas{level}\n"
     ));
     match status.slots {
         Some(SlotsStatus { total, under_replicated, moving }) => {
@@ -185,6 +188,7 @@ pub mod tests {
             "spec": {"replicas": 3},
             "status": {
                 "observedGeneration": 2, "replicas": 3, "clusterId": "c1", "dimension": 2, "replicationFactor": 3,
+                "featureLevel": 2,
                 "slots": {"total": 64, "underReplicated": 1, "moving": 0},
                 "members": [member(0, "Up"), member(1, "Up"), member(2, "Down")],
                 "conditions": [{
@@ -205,6 +209,7 @@ pub mod tests {
             line.split_whitespace().collect::<Vec<_>>().join(" ")
         };
         assert!(text.starts_with("Hypercube demo in shop (c1)\n"), "{text}");
+        assert!(text.contains("2 dimensions, 3 replicas, feature level 2\n"), "{text}");
         assert!(text.contains("64 slots, 1 lack replicas, 0 move"), "{text}");
         assert_eq!(row("00"), "00 up 1 64 a demo-0 ready 2 worker");
         assert_eq!(row("01"), "01 up 2 64 a demo-1 ending 2 worker");
