@@ -21,6 +21,7 @@ fn what_can_never_work_is_refused_at_admission() {
         (json!({ "slots": 48 }), "slots"),
         (json!({ "storage": { "size": "1Mi" } }), "storage.size is at least 256Mi"),
         (json!({ "replicas": 0 }), "replicas"),
+        (json!({ "featureLevel": 0 }), "featureLevel"),
     ];
     for (changes, expected) in refusals {
         let ran = namespace.try_apply(&[resource("bad", &with(spec(3), &changes))]).expect_code(1);
