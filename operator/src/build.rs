@@ -3,6 +3,9 @@
 mod network;
 mod pod;
 mod set;
+mod version;
+
+use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -83,6 +86,20 @@ fn metadata(inputs: Inputs<'_>, name: &str) -> Value {
         "labels": inputs.names.labels(),
         "ownerReferences": [inputs.owner],
     })
+}
+
+/// The labels of pods, and of what makes them. The version is the image's and not the operator's: it changes where pods
+/// are restarted anyway, and another operator restarts none for it. The other objects stand for peers of two versions
+/// while these are updated, and have none.
+fn versioned_labels(inputs: Inputs<'_>) -> BTreeMap<String, String> {
+    let mut labels = inputs.names.labels();
+    labels.extend(version::of(image(inputs)).map(|version| (version::LABEL.to_owned(), version)));
+    labels
+}
+
+/// The image of the peers.
+fn image(inputs: Inputs<'_>) -> &str {
+    inputs.spec.image.as_ref().unwrap_or(&inputs.defaults.image)
 }
 
 /// Peers never talk to Kubernetes.

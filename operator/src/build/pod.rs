@@ -17,7 +17,7 @@ const GRACE_SECONDS: u32 = 60;
 pub(super) fn template(inputs: Inputs<'_>) -> Value {
     let wished = &inputs.spec.pod_template;
     let mut labels = wished.labels.clone();
-    labels.extend(inputs.names.labels());
+    labels.extend(super::versioned_labels(inputs));
     let mut annotations = wished.annotations.clone();
     annotations.insert(SECRETS.to_owned(), inputs.secrets_mark.to_owned());
     annotations.insert("kubectl.kubernetes.io/default-container".to_owned(), "hcube".to_owned());
@@ -90,7 +90,7 @@ fn spread(inputs: Inputs<'_>) -> Vec<Value> {
 fn container(inputs: Inputs<'_>) -> Value {
     let mut container = json!({
         "name": "hcube",
-        "image": inputs.spec.image.as_ref().unwrap_or(&inputs.defaults.image),
+        "image": super::image(inputs),
         "env": environment(inputs),
         "ports": [
             { "name": "client", "containerPort": CLIENT_PORT, "protocol": "TCP" },

@@ -3,7 +3,7 @@
 use hcube_crd::hypercube::DeletionPolicy;
 use serde_json::{Value, json};
 
-use super::{Inputs, metadata, pod};
+use super::{Inputs, metadata, pod, versioned_labels};
 
 /// All pods start at once, and each is replaced only when the operator deletes it: the order of an update, and what
 /// has to hold before each step, are the operator's to judge.
@@ -21,10 +21,12 @@ pub(super) fn stateful_set(inputs: Inputs<'_>) -> Value {
     if let Some(class) = &inputs.spec.storage.class_name {
         claim["storageClassName"] = class.clone().into();
     }
+    let mut metadata = metadata(inputs, names.set());
+    metadata["labels"] = json!(versioned_labels(inputs));
     json!({
         "apiVersion": "apps/v1",
         "kind": "StatefulSet",
-        "metadata": metadata(inputs, names.set()),
+        "metadata": metadata,
         "spec": {
             "replicas": inputs.replicas,
             "serviceName": names.peer_service(),

@@ -102,6 +102,25 @@ fn people_add_to_pods_and_never_take_over() {
 }
 
 #[test]
+fn pods_have_the_version_of_their_image() {
+    let version = |object: &Value| object["metadata"]["labels"]["app.kubernetes.io/version"].clone();
+    let objects = build(json!({"image": "registry.example/hcube-node:2"}));
+    for object in &objects {
+        let expected = if object["kind"] == "StatefulSet" { json!("2") } else { Value::Null };
+        assert_eq!(version(object), expected, "{object}");
+    }
+    let set = &find(&objects, "StatefulSet")["spec"];
+    assert_eq!(version(&set["template"]), "2");
+    // What a StatefulSet never changes.
+    let others = build(json!({}));
+    let other = &find(&others, "StatefulSet")["spec"];
+    assert_eq!(set["selector"], other["selector"]);
+    assert_eq!(set["volumeClaimTemplates"], other["volumeClaimTemplates"]);
+    let unknown = build(json!({"image": "hcube-node@sha256:0123"}));
+    assert_eq!(version(&find(&unknown, "StatefulSet")["spec"]["template"]), Value::Null);
+}
+
+#[test]
 fn further_hosts_restart_peers_and_their_order_does_not() {
     let template = |spec: Value| find(&build(spec), "StatefulSet")["spec"]["template"].clone();
     let with = |hosts: &[&str]| template(json!({"hosts": hosts}));
