@@ -122,5 +122,16 @@ mod tests {
         let one_of = json!({"matchExpressions": [{"key": "team", "operator": "In", "values": ["a", "b"]}]});
         assert!(fits(&allowed(one_of), &labels));
         assert!(!fits(&AllowedNamespaces::default(), &labels));
+        for (operator, fit) in [("Exists", true), ("DoesNotExist", false), ("Near", false)] {
+            let rule = json!({"matchExpressions": [{"key": "team", "operator": operator}]});
+            assert_eq!(fits(&allowed(rule), &labels), fit, "{operator}");
+        }
+        // All of it has to fit, and nothing fits everything.
+        let both = json!({
+            "matchLabels": {"team": "a"},
+            "matchExpressions": [{"key": "team", "operator": "NotIn", "values": ["a"]}],
+        });
+        assert!(!fits(&allowed(both), &labels));
+        assert!(fits(&allowed(json!({})), &labels));
     }
 }

@@ -135,6 +135,73 @@ async fn a_topic_of_a_forbidden_namespace_is_refused_until_it_is_admitted() {
     assert_eq!(condition(&stage, "elsewhere", "Ready"), (Some(true), "AsDeclared".into()));
 }
 
+/// A namespace as Kubernetes has it.
+fn namespace(stage: &Stage, name: &str, labels: Value) {
+    let found = json!({
+        "apiVersion": "meta.k8s.io/v1", "kind": "PartialObjectMetadata",
+        "metadata": {"name": name, "labels": labels},
+    });
+    stage.server.lock().unwrap().objects.insert(format!("/api/v1/namespaces/{name}"), found);
+}
+
+#[tokio::test]
+async fn a_selector_admits_namespaces_by_their_labels() {
+    let from = json!({"from": "Selector", "selector": {"matchLabels": {"team": "a"}}});
+    let mut stage = settled(json!({"allowedNamespaces": from})).await;
+    stage.know();
+    namespace(&stage, "elsewhere", json!({"team": "b"}));
+    stage.declare("elsewhere", "quakes", json!({}));
+    stage.look_at("elsewhere", "quakes").await;
+    assert_eq!(condition(&stage, "elsewhere", "Stalled"), (Some(true), "NamespaceNotAllowed".into()));
+    assert_eq!(stage.topic_changes(), []);
+    namespace(&stage, "elsewhere", json!({"team": "a", "stage": "test"}));
+    stage.look_at("elsewhere", "quakes").await;
+    assert_eq!(condition(&stage, "elsewhere", "Ready"), (Some(true), "AsDeclared".into()));
+    assert!(matches!(stage.topic_changes()[..], [TopicChange::Create(..)]));
+    // The label is taken away: the topic stays as it is, and its resource says that nobody looks after it.
+    namespace(&stage, "elsewhere", json!({"stage": "test"}));
+    stage.look_at("elsewhere", "quakes").await;
+    assert_eq!(condition(&stage, "elsewhere", "Stalled"), (Some(true), "NamespaceNotAllowed".into()));
+    assert_eq!(stage.topic_changes(), []);
+}
+
+#[tokio::test]
+async fn a_selector_asks_for_no_labels_of_the_hypercubes_own_namespace() {
+    let from = json!({"from": "Selector", "selector": {"matchLabels": {"team": "a"}}});
+    let mut stage = settled(json!({"allowedNamespaces": from})).await;
+    stage.know();
+    stage.server.lock().unwrap().reads.clear();
+    stage.declare("shop", "quakes", json!({}));
+    stage.look_at("shop", "quakes").await;
+    assert_eq!(condition(&stage, "shop", "Ready"), (Some(true), "AsDeclared".into()));
+    let reads = stage.server.lock().unwrap().reads.clone();
+    assert!(!reads.contains(&"/api/v1/namespaces/shop".to_owned()), "{reads:?}");
+}
+
+#[tokio::test]
+async fn an_operator_that_may_not_look_at_namespaces_admits_none_by_their_labels() {
+    let from = json!({"from": "Selector", "selector": {"matchExpressions": []}});
+    let mut stage = settled(json!({"allowedNamespaces": from})).await;
+    stage.know();
+    stage.server.lock().unwrap().unreadable.insert("/api/v1/namespaces/elsewhere".into(), 403);
+    stage.declare("elsewhere", "quakes", json!({}));
+    stage.look_at("elsewhere", "quakes").await;
+    assert_eq!(condition(&stage, "elsewhere", "Stalled"), (Some(true), "NamespaceNotAllowed".into()));
+    // While Kubernetes does not answer, nothing is decided: what was said stays.
+    stage.server.lock().unwrap().unreadable.insert("/api/v1/namespaces/elsewhere".into(), 500);
+    let topic = std::sync::Arc::new(stage.topic("elsewhere", "quakes"));
+    let failed = super::reconcile(topic, std::sync::Arc::clone(&stage.context)).await;
+    assert!(failed.is_err(), "it is looked at again");
+    stage.server.lock().unwrap().unreadable.clear();
+    namespace(&stage, "elsewhere", json!({}));
+    stage.look_at("elsewhere", "quakes").await;
+    assert_eq!(
+        condition(&stage, "elsewhere", "Ready").0,
+        Some(true),
+        "a selector of nothing fits everything"
+    );
+}
+
 #[tokio::test]
 async fn a_topic_waits_for_its_hypercube() {
     let mut stage = Stage::new(json!({}));

@@ -26,6 +26,8 @@ pub struct Server {
     pub objects: BTreeMap<String, Value>,
     /// Paths whose writes are refused, with what status.
     pub refused: BTreeMap<String, u16>,
+    /// Paths that cannot be read, with what status.
+    pub unreadable: BTreeMap<String, u16>,
 }
 
 type Handle = tower_test::mock::Mock<Request<Body>, Response<Body>>;
@@ -52,6 +54,9 @@ impl Server {
         assert!(rbac::allows(group, &resource, verb), "no rule allows to {verb} {resource} of {group:?}");
         if method == Method::GET {
             self.reads.push(path.to_owned());
+            if let Some(status) = self.unreadable.get(path) {
+                return failure(*status);
+            }
             return match self.objects.get(path) {
                 Some(object) => (200, object.clone()),
                 None => failure(404),
@@ -150,7 +155,12 @@ fn base64(text: &str) -> Value {
 }
 
 fn failure(code: u16) -> (u16, Value) {
-    let reason = if code == 409 { "Conflict" } else { "NotFound" };
+    let reason = match code {
+        403 => "Forbidden",
+        409 => "Conflict",
+        500 => "InternalError",
+        _ => "NotFound",
+    };
     let status = json!({
         "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
         "message": "refused", "reason": reason, "code": code,
