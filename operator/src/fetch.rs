@@ -64,14 +64,25 @@ fn trouble(status: Option<&core::PodStatus>) -> Option<Trouble> {
             message: unscheduled.message.clone().unwrap_or_default(),
         });
     }
-    let waiting = status?
-        .container_statuses
-        .as_ref()?
-        .iter()
-        .find_map(|container| container.state.as_ref().and_then(|state| state.waiting.as_ref()))?;
+    let mut containers = status?.container_statuses.as_ref()?.iter();
+    let (container, waiting) = containers.find_map(|container| {
+        container.state.as_ref().and_then(|state| state.waiting.as_ref()).map(|waiting| (container, waiting))
+    })?;
     let reason = waiting.reason.clone().filter(|reason| !STARTING.contains(&reason.as_str()))?;
-    let message = waiting.message.clone().unwrap_or_else(|| "its container does not start".into());
-    Some(Trouble { reason, message })
+    let said = (reason == "CrashLoopBackOff").then(|| last_words(container)).flatten();
+    let message = said.or_else(|| waiting.message.clone());
+    Some(Trouble { reason, message: message.unwrap_or_else(|| "its container does not start".into()) })
+}
+
+/// Why a container says that it last ended, which tells more than that it is started again. None where the end of its
+/// output holds no such words.
+fn last_words(container: &core::ContainerStatus) -> Option<String> {
+    let said = container.last_state.as_ref()?.terminated.as_ref()?.message.as_ref()?;
+    let lines: Vec<&str> = said.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    let begins = |line: &&str| line.starts_with("Error: ") || line.starts_with("thread '");
+    let is_for_developers = |line: &str| line.starts_with("note: ") || line.ends_with("backtrace:");
+    let words = lines[lines.iter().rposition(begins)?..].iter().copied();
+    Some(words.take_while(|line| !is_for_developers(line)).collect::<Vec<_>>().join(" "))
 }
 
 /// A volume claim.
@@ -122,6 +133,33 @@ mod tests {
             {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "no room"},
         ]});
         assert_eq!(pod_of(unscheduled).trouble.unwrap().message, "no room");
+    }
+
+    #[test]
+    fn a_pod_that_ends_again_and_again_is_quoted() {
+        let crashing = |said: &str| {
+            let status = json!({"containerStatuses": [{
+                "name": "hcube", "image": "", "imageID": "", "ready": false, "restartCount": 3,
+                "state": {"waiting": {"reason": "CrashLoopBackOff", "message": "back-off 40s"}},
+                "lastState": {"terminated": {"exitCode": 1, "message": said}},
+            }]});
+            pod_of(status).trouble.unwrap().message
+        };
+        let log = "{\"level\":\"INFO\"}\n";
+        for (said, told) in [
+            ("Error: no token", "Error: no token"),
+            ("Error: this disk\n\nCaused by:\n    is full\n", "Error: this disk Caused by: is full"),
+            ("Error: no token\n\nStack backtrace:\n   0: main", "Error: no token"),
+            (
+                "\nthread 'main' panicked at a.rs:1:2:\nwhy\nnote: run",
+                "thread 'main' panicked at a.rs:1:2: why",
+            ),
+            ("", "back-off 40s"),
+            ("   9: main\n  10: _start\n", "back-off 40s"),
+        ] {
+            assert_eq!(crashing(&format!("{log}{log}{said}")), told);
+        }
+        assert_eq!(crashing(""), "back-off 40s");
     }
 
     #[test]

@@ -102,6 +102,8 @@ fn container(inputs: Inputs<'_>) -> Value {
         // Latched once it has joined and caught up, so that a lost majority does not empty the Service.
         "readinessProbe": probe("/readyz", 1, 3),
         "startupProbe": probe("/healthz", 1, 300),
+        // Why it ended belongs into the conditions, where it ends again and again.
+        "terminationMessagePolicy": "FallbackToLogsOnError",
         "securityContext": {
             "allowPrivilegeEscalation": false,
             "readOnlyRootFilesystem": true,

@@ -1,6 +1,6 @@
 //! A Hypercube is deleted, and applied again.
 
-use hcube_tests::kubernetes::{Hypercube, Namespace, resource, spec};
+use hcube_tests::kubernetes::{Hypercube, Namespace, condition, resource, spec};
 use hcube_tests::seconds;
 use serde_json::json;
 
@@ -39,4 +39,30 @@ fn a_deleted_hypercube_comes_back_with_every_message() {
     for vertex in 0..3 {
         namespace.until_gone("pvc", &format!("data-demo-{vertex}"), seconds(90));
     }
+}
+
+#[test]
+fn volumes_of_a_newer_feature_level_say_so_and_come_back_when_it_is_had() {
+    let namespace = Namespace::beside("hct-newer");
+    let demo = Hypercube::apply(&namespace, "demo", &spec(1), 1);
+    let before = demo.get()["status"]["featureLevel"].clone();
+    assert!(before.as_u64() > Some(1), "{before}");
+    demo.create_topic("t", 1);
+    let acked = demo.publish("t", "before", 10);
+    let _ = namespace.kubectl(&["delete", "hypercube", "demo", "--timeout=60s"]).ok();
+    namespace.until_gone("statefulset", "demo", seconds(60));
+    namespace.until_gone("pod", &demo.pod(0), seconds(60));
+
+    // No status tells any more what its volume holds; the peer does, and ends.
+    let mut held = spec(1);
+    held["featureLevel"] = 1.into();
+    namespace.apply(&[resource("demo", &held)]);
+    let _ = demo.until("says what its peer said", |object| {
+        let stalled = condition(object, "Stalled");
+        let message = stalled["message"].as_str().unwrap_or_default();
+        stalled["status"] == "True" && message.contains("the hypercube is at feature level")
+    });
+    let _ = demo.patch(&json!({ "featureLevel": null })).ok();
+    assert_eq!(demo.until_settled()["status"]["featureLevel"], before);
+    let _ = demo.check("t", 1, &acked, &[0]);
 }
