@@ -31,6 +31,8 @@ use request::StoredBatch;
 /// How a peer behaves.
 #[derive(Debug, Clone)]
 pub struct Config {
+    /// How long followers may wait for news of what is committed, where no entries bring them, in milliseconds.
+    pub commits_ms: u64,
     /// How the Raft groups behave; their ticks come with [`Event::Tick`].
     pub consensus: hcube_consensus::Config,
     /// Requests under way at most; beyond it they are refused.
@@ -64,6 +66,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             consensus: hcube_consensus::Config::default(),
+            commits_ms: 4,
             calls_max: 20_000,
             calls_bytes_max: 256 << 20,
             retention_ticks: 100,
@@ -102,6 +105,8 @@ pub struct ReadToken(pub u64);
 pub enum Event {
     /// A tick's worth of time passed.
     Tick,
+    /// The time of [`Peer::due_ms`] has come.
+    Due,
     /// A frame arrived from a peer whose cluster, node id and incarnation the link has proved.
     Frame {
         /// The sender.

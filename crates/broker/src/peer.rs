@@ -72,6 +72,8 @@ pub struct Peer {
     /// Lives of replicas so far, see [`SlotReplica::life`].
     lives: u64,
     disk_full: bool,
+    /// When followers were told last of what is committed, without entries.
+    commits_told_ms: u64,
     /// `wall - mono` when the peer began, to notice a clock that jumps.
     clock_offset_ms: i128,
     rng: Rng,
@@ -93,6 +95,7 @@ impl Peer {
         self.now = now;
         match event {
             Event::Tick => self.tick(),
+            Event::Due => {}
             Event::Frame { from, frame } => self.frame(from, frame),
             Event::LinkUp { node, feature_level } => {
                 self.links.insert(node, feature_level);
@@ -127,7 +130,19 @@ impl Peer {
             self.step_configuration(group);
         }
         self.pump();
+        if self.due_ms().is_some_and(|due| self.now.mono_ms >= due) {
+            self.commits_told_ms = self.now.mono_ms;
+            self.groups.tell_commits();
+            self.pump();
+        }
         std::mem::take(&mut self.actions)
+    }
+
+    /// When [`Event::Due`] is wanted, on the clock of [`Now::mono_ms`]: soon, so that followers hear what is committed
+    /// although nothing more is published; at once, where they heard nothing for a while.
+    #[must_use]
+    pub fn due_ms(&self) -> Option<u64> {
+        self.groups.has_untold_commits().then(|| self.commits_told_ms + self.config.commits_ms)
     }
 
     /// Whom frames reach.

@@ -1,5 +1,6 @@
 //! One replica's Raft state machine, and what it still waits for.
 
+mod commits;
 mod doubt;
 mod force;
 mod gather;
@@ -23,6 +24,7 @@ use crate::{
     Committed, CommittedEntry, Config, EntryKind, Follower, Outgoing, ProposeError, Proposed, ReadIndex,
     Ready, Rng, Role,
 };
+use commits::Commits;
 use gather::gather;
 use start::raw_node;
 
@@ -70,6 +72,7 @@ pub(crate) struct Group {
     drawn_for: Option<(u64, StateRole)>,
     snapshot_since: BTreeMap<u64, u64>,
     fetching: BTreeMap<u64, Wanted>,
+    commits: Commits,
     ticks: u64,
 }
 
@@ -90,6 +93,7 @@ impl Group {
             drawn_for: None,
             snapshot_since: BTreeMap::new(),
             fetching: BTreeMap::new(),
+            commits: Commits::default(),
             ticks: 0,
         };
         for (index, change) in changes {
@@ -100,6 +104,7 @@ impl Group {
 
     pub fn tick(&mut self, config: &Config) {
         self.ticks += 1;
+        self.commits.tick();
         if self.leads() || self.may_stand() {
             self.raw.tick();
         }
@@ -263,6 +268,10 @@ impl Group {
             self.force(forced, turn, config);
             sync = true;
         }
+        // A base never stands before the commit that allowed it.
+        if self.commits.must_be_written() || self.compaction.is_some() {
+            self.write_commit(turn);
+        }
         if let Some(base) = self.compaction.take() {
             turn.ops.push(Op::Base { group: self.id, replica: self.replica, base });
             sync = true;
@@ -295,8 +304,16 @@ impl Group {
             // Last, so that wherever the write is torn, no commit index stands before the entries it speaks of.
             let hard_state = HardState { term: hs.term, vote: hs.vote, commit: hs.commit };
             votes = self.raw.mut_store().set_hard_state(hard_state);
-            turn.ops.push(Op::HardState { group: self.id, hard_state });
+            self.commits.changed();
+            if self.id == GroupId::META {
+                // Rare, and where replicas belong shall be known as soon as this node starts again.
+                self.commits.hurry();
+            }
         }
+        if votes || turn.ops.len() > before {
+            self.write_commit(turn);
+        }
+        self.commits.sent(&immediate, self.raw.raft.term);
         if votes || self.flights.iter().any(|flight| flight.votes) {
             // A sole voter elects itself at once. If its learners heard of a term that is then lost, they could
             // hear different entries of the same term after a restart.
@@ -327,6 +344,9 @@ impl Group {
             }
         }
         if let Some(changes) = changes {
+            if !changes.is_empty() {
+                self.commits.hurry();
+            }
             for (index, change) in changes {
                 self.apply_conf(index, &change);
             }

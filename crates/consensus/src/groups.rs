@@ -25,6 +25,8 @@ pub struct Groups {
     order: BTreeMap<u64, Vec<(GroupId, usize)>>,
     next_write: u64,
     last_token: u64,
+    /// Groups whose followers do not know yet what is committed.
+    untold: BTreeSet<GroupId>,
     rng: Rng,
 }
 
@@ -40,6 +42,7 @@ impl Groups {
             order: BTreeMap::new(),
             next_write: 1,
             last_token: 0,
+            untold: BTreeSet::new(),
             rng: Rng::new(seed),
         }
     }
@@ -330,6 +333,11 @@ impl Groups {
             sync |= group.ready(&mut turn, &self.config);
             // A change of configuration may have ended a leadership.
             group.settle_timeout(&mut self.rng, &self.config);
+            if group.has_untold() {
+                self.untold.insert(id);
+            } else {
+                self.untold.remove(&id);
+            }
             if ops.len() > before {
                 order.push((id, ops[before..].iter().map(appended).sum()));
             }
@@ -340,6 +348,19 @@ impl Groups {
             out.write = Some(Write { number: write, ops, sync });
         }
         out
+    }
+
+    /// Whether followers wait to be told of what is committed, as far as the last [`Groups::ready`] knows.
+    #[must_use]
+    pub fn has_untold_commits(&self) -> bool {
+        !self.untold.is_empty()
+    }
+
+    /// Tells followers what is committed, where no append has done so since.
+    pub fn tell_commits(&mut self) {
+        for id in std::mem::take(&mut self.untold) {
+            self.with(id, |group, _| group.tell_commit());
+        }
     }
 
     fn with<T>(&mut self, id: GroupId, act: impl FnOnce(&mut Group, &Config) -> T) -> Option<T> {

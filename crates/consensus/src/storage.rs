@@ -113,6 +113,11 @@ impl Store {
         self.initial = conf;
     }
 
+    /// Term, vote and commit index as they were set last.
+    pub fn hard_state(&self) -> HardState {
+        self.hard_state
+    }
+
     /// Returns whether it brings a new term or vote.
     pub fn set_hard_state(&mut self, new: HardState) -> bool {
         let old = std::mem::replace(&mut self.hard_state, new);

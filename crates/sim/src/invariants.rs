@@ -112,6 +112,14 @@ impl Invariants {
         }
     }
 
+    /// What a peer wanted is begun.
+    pub fn acted(&mut self, at: usize, machine: &Machine) {
+        let Some(peer) = machine.peer() else { return };
+        for (group, commit) in peer.commits() {
+            self.committed.knows(at, group, commit);
+        }
+    }
+
     /// A peer sends a message.
     pub fn sends(&mut self, machine: &Machine, envelope: &Envelope) {
         self.replicas.sends(machine, envelope);

@@ -92,6 +92,7 @@ impl Peer {
             reported: BTreeMap::new(),
             conf_changed: BTreeSet::new(),
             disk_full: false,
+            commits_told_ms: 0,
             clock_offset_ms: i128::from(now.wall_ms) - i128::from(now.mono_ms),
             rng,
             actions: Vec::new(),

@@ -138,6 +138,11 @@ impl Peer {
         self.groups.conf(group)
     }
 
+    /// What each replica here knows to be committed.
+    pub fn commits(&self) -> impl Iterator<Item = (GroupId, u64)> {
+        self.groups.ids().filter_map(|group| Some((group, self.groups.indexes(group)?.commit)))
+    }
+
     /// The replica of a group that is here, for tests and inspection.
     #[must_use]
     pub fn replica(&self, group: GroupId) -> Option<ReplicaId> {

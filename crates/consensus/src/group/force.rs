@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use hcube_log::{Entry, HardState, Op};
 
+use super::commits::Commits;
 use super::start::raw_node;
 use super::{Flight, Group, Turn};
 use crate::conf::{ConfChange, Shape};
@@ -68,6 +69,7 @@ impl Group {
         let appended = entries.iter().map(|entry| (entry.index, entry.term)).collect();
         turn.ops.push(Op::Append { group: self.id, entries });
         turn.ops.push(Op::HardState { group: self.id, hard_state });
+        self.commits = Commits::default();
         self.flights.push_back(Flight {
             write: turn.write,
             ready: 0,

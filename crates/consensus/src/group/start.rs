@@ -35,6 +35,8 @@ pub(super) fn raw_node(replica: ReplicaId, store: Store, applied: u64, config: &
         pre_vote: true,
         max_uncommitted_size: config.uncommitted_bytes,
         max_committed_size_per_ready: config.committed_bytes,
+        // `commits` tells followers what is committed.
+        skip_bcast_commit: true,
         ..Default::default()
     };
     // What a group does is reported as roles and metrics; the crate's own log would name it a second time.

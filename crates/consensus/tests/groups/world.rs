@@ -205,7 +205,11 @@ impl World {
     /// Takes what a node wants done; returns whether there was anything.
     pub fn drain(&mut self, node: u64) -> bool {
         let Some(groups) = &mut self.nodes.get_mut(&node).unwrap().groups else { return false };
-        let ready = groups.ready();
+        let mut ready = groups.ready();
+        if ready.is_empty() && groups.has_untold_commits() {
+            groups.tell_commits();
+            ready = groups.ready();
+        }
         let something = !ready.is_empty();
         self.network.extend(ready.messages.into_iter().map(|message| (node, message)));
         self.reads.extend(ready.reads.iter().map(|read| (read.token, read.index)));

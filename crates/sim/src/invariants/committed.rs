@@ -76,7 +76,7 @@ impl Committed {
             let entries = entries.iter().map(mark).collect();
             let shadow = Shadow { replica: *replica, base: base.index, entries, commit: base.index };
             self.shadows.insert((at, *group), shadow);
-            self.commits(at, *group, hard_state.commit);
+            self.knows(at, *group, hard_state.commit);
         }
     }
 
@@ -109,7 +109,7 @@ impl Committed {
                 shadow.entries.truncate(keep);
                 shadow.entries.extend(marks);
             }
-            Op::HardState { hard_state, .. } => self.commits(at, group, hard_state.commit),
+            Op::HardState { hard_state, .. } => self.knows(at, group, hard_state.commit),
             Op::Base { replica, base, .. } => {
                 let fresh = || Shadow { replica: *replica, base: 0, entries: VecDeque::new(), commit: 0 };
                 let shadow = self.shadows.entry((at, group)).or_insert_with(fresh);
@@ -127,8 +127,11 @@ impl Committed {
     }
 
     /// A replica knows its entries to be committed up to an index.
-    fn commits(&mut self, at: usize, group: GroupId, commit: u64) {
+    pub fn knows(&mut self, at: usize, group: GroupId, commit: u64) {
         let Some(shadow) = self.shadows.get_mut(&(at, group)) else { return };
+        if commit <= shadow.commit {
+            return;
+        }
         let agreed = self.groups.entry(group).or_default();
         for index in shadow.commit.max(shadow.base) + 1..=commit {
             let at = usize::try_from(index - shadow.base - 1).expect("logs are short");

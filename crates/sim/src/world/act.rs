@@ -29,6 +29,7 @@ impl World {
         for action in actions {
             self.act(at, action);
         }
+        self.invariants.acted(at, &self.machines[at]);
     }
 
     fn act(&mut self, at: usize, action: Action) {
