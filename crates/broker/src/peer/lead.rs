@@ -84,6 +84,7 @@ impl Peer {
 
     fn lead(&mut self, id: CallId, group: GroupId) {
         let Some(call) = self.calls.get(id) else { return };
+        let confirmed = call.confirmed;
         match call.request.clone() {
             Request::CreateTopic { name, id: topic, partitions, retention } => {
                 let topic = Topic { id: topic, name, partitions, retention };
@@ -118,12 +119,16 @@ impl Peer {
                 self.propose(id, group, &command, None, Some(Answer::Subscriber(true)));
             }
             Request::CommitCursor { topic, partition, subscriber, offset } => {
+                // A topic that is gone is said to be gone, not to end before the offset.
+                if !self.may_exist(id, group, &topic, partition) {
+                    return;
+                }
                 let at = (topic.id, partition);
                 let end = self.slots.get(&group).and_then(|replica| replica.slot.partition(at));
                 let (start, end) = end.map_or((0, 0), |state| (state.log_start(), state.next_offset()));
                 if let Some(wanted) = offset.filter(|offset| *offset > end) {
                     // A cursor there would skip everything that is yet to come.
-                    if !call.confirmed {
+                    if !confirmed {
                         return self.confirm(id, group);
                     }
                     let refusal = Error::OutOfRange { wanted, log_start: start, high_watermark: end };
@@ -208,27 +213,27 @@ impl Peer {
         }
     }
 
+    /// Makes sure that the partition exists and that the slot has not closed its topic; otherwise the call is dealt with.
+    fn may_exist(&mut self, id: CallId, group: GroupId, topic: &TopicRef, partition: u16) -> bool {
+        let Some(replica) = self.slots.get(&group) else { return false };
+        let is_closed = replica.proposals.is_closed(&replica.slot, topic.id);
+        match self.existence(topic, partition) {
+            Existence::Exists if !is_closed => return true,
+            Existence::Exists | Existence::Gone => self.finish(id, Err(Error::UnknownTopic)),
+            Existence::Unheard => self.park(id),
+        }
+        false
+    }
+
     /// Makes sure that the slot has opened the partition, or is about to; otherwise the call is dealt with.
     fn open_for(&mut self, id: CallId, group: GroupId, topic: &TopicRef, partition: u16) -> bool {
-        match self.existence(topic, partition) {
-            Existence::Exists => {}
-            Existence::Gone => {
-                self.finish(id, Err(Error::UnknownTopic));
-                return false;
-            }
-            Existence::Unheard => {
-                self.park(id);
-                return false;
-            }
+        if !self.may_exist(id, group, topic, partition) {
+            return false;
         }
         let at: PartitionId = (topic.id, partition);
         let Some(replica) = self.slots.get(&group) else { return false };
         if replica.proposals.is_open(&replica.slot, at) {
             return true;
-        }
-        if replica.proposals.is_closed(&replica.slot, topic.id) {
-            self.finish(id, Err(Error::UnknownTopic));
-            return false;
         }
         match self.enter(group, &Command::Open(at), None) {
             Ok(_) => true,
