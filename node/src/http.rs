@@ -11,6 +11,7 @@ mod client;
 mod clients;
 mod cluster;
 mod error;
+mod feed;
 mod host;
 mod limits;
 mod listen;
@@ -98,6 +99,7 @@ struct Shared {
     ready: ready::Latch,
     planner: outlook::Planner,
     spread: publish::Spread,
+    feeds: feed::Feeds,
     /// Becomes true when the node is to end.
     closing: watch::Receiver<bool>,
 }
@@ -140,6 +142,7 @@ impl Server {
             ready: ready::Latch::default(),
             planner: outlook::Planner::default(),
             spread: publish::Spread::default(),
+            feeds: feed::Feeds::default(),
             closing: closed,
             node,
             config,

@@ -149,7 +149,7 @@ async fn show_members(shared: &Shared, handle: &Handle) {
 
 /// A request that is served, but for its body.
 pub(super) struct Call<'s> {
-    pub shared: &'s Shared,
+    pub shared: &'s Arc<Shared>,
     pub peer: Peer,
     pub parts: Parts,
     /// The names in the path, in its order.

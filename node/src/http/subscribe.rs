@@ -1,10 +1,11 @@
-//! Subscriptions: server-sent events, fed by one long poll for each partition.
+//! Subscriptions: server-sent events. At a partition's end all subscriptions share one long poll ([`super::feed`]); each
+//! reads by itself what lies before.
 //!
 //! Nothing is held for a client that does not read: a partition whose turn does not come drops what it has
 //! read and reads it again when there is room.
 
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -15,18 +16,19 @@ use hcube_api::{Code, Problem, headers};
 use hcube_broker::request::From;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderName, HeaderValue};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{broadcast, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use super::answer::{self, Response};
 use super::body::Body;
 use super::client::Call;
-use super::closed;
 use super::error::unknown_topic;
+use super::feed::{Feed, Handed, Joined};
 use super::pull::read_now;
 use super::reader::{Chunk, Most, Reader};
 use super::ready::not_ready;
+use super::{Shared, closed, feed};
 
 /// How long a partition is polled at a time, in milliseconds.
 const WAIT_MS: u32 = 25_000;
@@ -77,7 +79,8 @@ pub(super) async fn subscribe(
     response.headers_mut().insert(CONTENT_TYPE, media_type);
     response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     let begun: Vec<(u16, u64)> = places.iter().map(|place| (place.partition, place.from)).collect();
-    let subscription = Subscription { reader, cursor, sender, closing: call.shared.closing.clone() };
+    let (shared, closing) = (Arc::clone(call.shared), call.shared.closing.clone());
+    let subscription = Subscription { reader, cursor, sender, shared, closing };
     tokio::spawn(async move {
         subscription.run(begun).await;
         drop((permit, counted));
@@ -93,7 +96,16 @@ struct Subscription {
     /// What the client has got.
     cursor: Cursor,
     sender: mpsc::Sender<Bytes>,
+    shared: Arc<Shared>,
     closing: watch::Receiver<bool>,
+}
+
+/// What a partition's task brings.
+enum Arrived {
+    /// Read for this subscription.
+    Own(Chunk),
+    /// Read for everybody at the partition's end.
+    Shared(Arc<feed::Shared>),
 }
 
 impl Subscription {
@@ -105,7 +117,8 @@ impl Subscription {
         // Ends with this function, and every poll with it.
         let mut polls = JoinSet::new();
         for (partition, from) in places {
-            polls.spawn(poll(self.reader.clone(), partition, from, most, chunks.clone()));
+            let (reader, shared, chunks) = (self.reader.clone(), Arc::clone(&self.shared), chunks.clone());
+            polls.spawn(Poll { reader, shared, partition, from, most, chunks }.run());
         }
         drop(chunks);
         // Whoever subscribes learns at once that it works, and where it begins.
@@ -121,7 +134,10 @@ impl Subscription {
     }
 
     /// Sends what arrives until there is a reason to end.
-    async fn relay(&mut self, mut arriving: mpsc::Receiver<Result<Chunk, Problem>>) -> Result<Problem, Gone> {
+    async fn relay(
+        &mut self,
+        mut arriving: mpsc::Receiver<Result<Arrived, Problem>>,
+    ) -> Result<Problem, Gone> {
         let mut keep_alive = interval(KEEP_ALIVE);
         keep_alive.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let handle = self.reader.peer.handle.clone();
@@ -132,8 +148,12 @@ impl Subscription {
         loop {
             tokio::select! {
                 arrived = arriving.recv() => match arrived {
-                    Some(Ok(chunk)) => {
-                        if let Err(problem) = self.send(&chunk).await? {
+                    Some(Ok(arrived)) => {
+                        let sent = match &arrived {
+                            Arrived::Own(chunk) => self.send(chunk).await?,
+                            Arrived::Shared(shared) => self.send_shared(shared).await?,
+                        };
+                        if let Err(problem) = sent {
                             return Ok(problem);
                         }
                         keep_alive.reset();
@@ -154,6 +174,29 @@ impl Subscription {
                 () = self.sender.closed() => return Err(Gone),
             }
         }
+    }
+
+    /// Sends what others get as well; encoded once for all whose cursor has this partition alone.
+    async fn send_shared(&mut self, shared: &feed::Shared) -> Result<Result<(), Problem>, Gone> {
+        let chunk = &shared.chunk;
+        if !self.cursor.iter().map(|(partition, _)| partition).eq([chunk.partition]) {
+            return self.send(chunk).await;
+        }
+        let mut cursor = self.cursor.clone();
+        let encode = || {
+            let mut events = Vec::new();
+            for message in chunk.messages()? {
+                cursor.set(message.partition, message.offset + 1);
+                sse::write_message(&mut events, &message, Some(&cursor));
+            }
+            Ok(events.into())
+        };
+        match shared.events(encode) {
+            Ok(events) => self.sender.send(events).await.map_err(|_| Gone)?,
+            Err(problem) => return Ok(Err(problem)),
+        }
+        self.cursor.set(chunk.partition, shared.end);
+        Ok(Ok(()))
     }
 
     /// Sends a chunk's messages in pieces. The inner error is one of the stored data.
@@ -180,48 +223,127 @@ impl Subscription {
     }
 }
 
-/// Reads one partition on and on. Ends with a problem that a repetition cannot mend, or with its listener.
-async fn poll(
+/// Reads one partition for a subscription.
+struct Poll {
     reader: Reader,
+    shared: Arc<Shared>,
     partition: u16,
-    mut from: u64,
+    /// The next offset to read.
+    from: u64,
     most: Most,
-    chunks: mpsc::Sender<Result<Chunk, Problem>>,
-) {
-    let mut pause = PAUSE.0;
-    loop {
-        let chunk = match reader.read(partition, From::Offset(from), most).await {
-            Ok(chunk) if chunk.batches.is_empty() => {
-                pause = PAUSE.0;
-                continue;
-            }
-            Ok(chunk) => chunk,
-            Err(problem) if is_passing(&problem) => {
-                sleep(pause).await;
-                pause = (2 * pause).min(PAUSE.1);
-                continue;
-            }
-            Err(problem) => {
-                let _gone = chunks.send(Err(problem)).await;
-                return;
-            }
-        };
-        pause = PAUSE.0;
-        match chunks.try_reserve() {
-            Ok(permit) => {
-                from = end(&chunk).unwrap_or(from);
-                permit.send(Ok(chunk));
-            }
-            Err(mpsc::error::TrySendError::Full(())) => {
-                drop(chunk);
-                let Ok(permit) = chunks.reserve().await else { return };
-                // There is something, so this does not wait.
-                if let Ok(chunk) = reader.read(partition, From::Offset(from), most).await {
-                    from = end(&chunk).unwrap_or(from);
-                    permit.send(Ok(chunk));
+    chunks: mpsc::Sender<Result<Arrived, Problem>>,
+}
+
+impl Poll {
+    /// Reads on and on. Ends with a problem that a repetition cannot mend, or with its listener.
+    async fn run(mut self) {
+        let mut pause = PAUSE.0;
+        // Until it is known that there is nothing left to read, a read does not wait.
+        let mut wait_ms = 0;
+        loop {
+            let most = Most { wait_ms, ..self.most };
+            match self.reader.read(self.partition, From::Offset(self.from), most).await {
+                Ok(chunk) if chunk.batches.is_empty() => {
+                    pause = PAUSE.0;
+                    wait_ms = match self.join() {
+                        Joined::Here(feed, chunks) => match self.follow(feed, chunks).await {
+                            Ok(()) => 0,
+                            Err(Gone) => return,
+                        },
+                        // There is something already, or there will never be.
+                        Joined::Behind => WAIT_MS,
+                    };
+                }
+                Ok(chunk) => {
+                    pause = PAUSE.0;
+                    wait_ms = 0;
+                    let end = end(&chunk).unwrap_or(self.from);
+                    if self.hand_on(Arrived::Own(chunk), end).await.is_err() {
+                        return;
+                    }
+                }
+                Err(problem) if is_passing(&problem) => {
+                    sleep(pause).await;
+                    pause = (2 * pause).min(PAUSE.1);
+                }
+                Err(problem) => {
+                    let _gone = self.chunks.send(Err(problem)).await;
+                    return;
                 }
             }
-            Err(mpsc::error::TrySendError::Closed(())) => return,
+        }
+    }
+
+    /// Joins those that wait at the partition's end.
+    fn join(&self) -> Joined {
+        let source = (self.reader.topic.id, self.partition, self.reader.replica);
+        self.shared.feeds.join(source, self.from, |feed| {
+            let (reader, partition) = (self.reader.clone(), self.partition);
+            tokio::spawn(feed_on(reader, partition, feed)).abort_handle()
+        })
+    }
+
+    /// Takes what the feed brings, for as long as it goes on where this subscription is.
+    async fn follow(&mut self, feed: Arc<Feed>, mut chunks: broadcast::Receiver<Handed>) -> Result<(), Gone> {
+        let _kept_alive = feed;
+        loop {
+            match chunks.recv().await {
+                Ok(Ok(shared)) if shared.end <= self.from => {}
+                Ok(Ok(shared)) if shared.chunk.from == self.from => {
+                    let end = shared.end;
+                    self.hand_on(Arrived::Shared(shared), end).await?;
+                    if self.from != end {
+                        return Ok(());
+                    }
+                }
+                Ok(Err(problem)) => {
+                    self.chunks.send(Err(Problem::clone(&problem))).await.map_err(|_| Gone)?;
+                    return Err(Gone);
+                }
+                // It was too fast, or began elsewhere.
+                Ok(Ok(_)) | Err(_) => return Ok(()),
+            }
+        }
+    }
+
+    /// Hands on what was read, if there is room; otherwise lets it go and waits until there is.
+    async fn hand_on(&mut self, arrived: Arrived, end: u64) -> Result<(), Gone> {
+        match self.chunks.try_reserve() {
+            Ok(permit) => {
+                self.from = end;
+                permit.send(Ok(arrived));
+                Ok(())
+            }
+            Err(mpsc::error::TrySendError::Full(())) => {
+                drop(arrived);
+                self.chunks.reserve().await.map(drop).map_err(|_| Gone)
+            }
+            Err(mpsc::error::TrySendError::Closed(())) => Err(Gone),
+        }
+    }
+}
+
+/// Reads a partition's end for everybody who waits there.
+async fn feed_on(reader: Reader, partition: u16, feed: Weak<Feed>) {
+    let most = Most { records: 10_000, bytes: SHARE_BYTES.1, wait_ms: WAIT_MS };
+    let mut pause = PAUSE.0;
+    loop {
+        let Some(from) = feed.upgrade().map(|feed| feed.next()) else { return };
+        let read = reader.read(partition, From::Offset(from), most).await;
+        let Some(feed) = feed.upgrade() else { return };
+        match read {
+            Ok(chunk) if chunk.batches.is_empty() => pause = PAUSE.0,
+            Ok(chunk) => {
+                pause = PAUSE.0;
+                let end = end(&chunk).unwrap_or(from);
+                feed.push(feed::Shared::new(chunk, end));
+            }
+            Err(problem) if is_passing(&problem) => {
+                drop(feed);
+                sleep(pause).await;
+                pause = (2 * pause).min(PAUSE.1);
+            }
+            Err(problem) => return feed.end(problem),
         }
     }
 }
