@@ -43,7 +43,7 @@ use crate::metrics::Metrics;
 
 #[cfg(test)]
 pub(crate) use inputs::InputQueue;
-pub(crate) use inputs::{Input, Inputs};
+pub(crate) use inputs::{Asking, Input, Inputs};
 
 use clock::Clock;
 use core_thread::{Core, Outputs};

@@ -1,7 +1,7 @@
 //! The way to ask a running peer for something.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use hcube_broker::{Error, Event, Reply, Request, RequestId, Status};
@@ -12,13 +12,15 @@ use tokio::sync::{oneshot, watch};
 use tokio::time::timeout;
 
 use crate::config::Config;
-use crate::engine::{Input, Inputs};
+use crate::engine::{Asking, Input, Inputs};
 use crate::metrics::{Metrics, kind_label};
 
 /// A running peer, as its clients' side sees it. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Handle {
     shared: Arc<Shared>,
+    /// Requests that wait to be handed over together, where they do.
+    gathered: Option<Arc<Mutex<Vec<Asking>>>>,
 }
 
 #[derive(Debug)]
@@ -54,7 +56,24 @@ impl Handle {
             under_way_max: config.requests_max,
             closing: AtomicBool::new(false),
         };
-        Self { shared: Arc::new(shared) }
+        Self { shared: Arc::new(shared), gathered: None }
+    }
+
+    /// A handle whose requests wait for [`Handle::hand_over`], so that the peer sees those together that are made
+    /// together: many publishes are then one write and one message to each follower.
+    pub(crate) fn gathering(&self) -> Self {
+        Self { shared: Arc::clone(&self.shared), gathered: Some(Arc::default()) }
+    }
+
+    /// Hands the requests over that were made since the last call; to be called whenever some may have been.
+    pub(crate) fn hand_over(&self) {
+        let Some(gathered) = &self.gathered else { return };
+        let mut all = std::mem::take(&mut *gathered.lock().unwrap_or_else(PoisonError::into_inner));
+        match all.len() {
+            0 => {}
+            1 => all.drain(..).for_each(|asking| self.shared.inputs.send(Input::Request(asking))),
+            _ => self.shared.inputs.send(Input::Requests(all)),
+        }
     }
 
     /// Asks for something and waits for the answer, which comes within `patience_ms` and the length of a tick.
@@ -69,7 +88,13 @@ impl Handle {
             Some(mut under_way) => {
                 let (sender, receiver) = oneshot::channel();
                 let id = under_way.id;
-                shared.inputs.send(Input::Request { id, request, patience_ms, reply: sender });
+                let asking = Asking { id, request, patience_ms, reply: sender };
+                match &self.gathered {
+                    Some(gathered) => {
+                        gathered.lock().unwrap_or_else(PoisonError::into_inner).push(asking);
+                    }
+                    None => shared.inputs.send(Input::Request(asking)),
+                }
                 let reply = receiver.await;
                 under_way.answered = true;
                 reply.unwrap_or_else(|_ended| self.refusal(Error::Unknown))

@@ -1,6 +1,6 @@
 //! The time that the peer is told.
 
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use hcube_broker::Now;
 
@@ -14,6 +14,11 @@ impl Clock {
     /// A clock whose monotonic time begins now.
     pub fn start() -> Self {
         Self { started: Instant::now() }
+    }
+
+    /// When the monotonic time is so many milliseconds.
+    pub fn instant(&self, mono_ms: u64) -> Instant {
+        self.started + Duration::from_millis(mono_ms)
     }
 
     /// The time now.

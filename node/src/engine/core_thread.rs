@@ -12,7 +12,7 @@ use hcube_log::disk::RealDisk;
 use tokio::sync::{oneshot, watch};
 
 use super::clock::Clock;
-use super::inputs::{Input, InputQueue};
+use super::inputs::{Asking, Input, InputQueue};
 use super::{log_thread, maintenance, readers};
 use crate::links::Links;
 use crate::metrics::{Metrics, Queue};
@@ -89,8 +89,11 @@ impl Core {
 
     /// Waits for the next thing to do, and does what there is. Returns whether to go on.
     fn turn(&mut self) -> bool {
-        let due =
+        let mut due =
             if self.changed { self.next_tick.min(self.published + STATUS_EVERY) } else { self.next_tick };
+        if let Some(at_ms) = self.peer.due_ms() {
+            due = due.min(self.clock.instant(at_ms));
+        }
         let wait = due.saturating_duration_since(Instant::now());
         match self.inputs.receiver.recv_timeout(wait) {
             Ok(input) => {
@@ -118,6 +121,10 @@ impl Core {
             self.note(Event::Tick);
             self.settle();
         }
+        if self.peer.due_ms().is_some_and(|at_ms| self.clock.instant(at_ms) <= now) {
+            self.note(Event::Due);
+            self.settle();
+        }
         self.publish(now);
         true
     }
@@ -135,10 +142,9 @@ impl Core {
                 self.note(Event::Frame { from, frame });
                 drop(room);
             }
-            Input::Request { id, request, patience_ms, reply } => {
-                self.replies.insert(id, reply);
-                self.note(Event::Request { id, request, patience_ms });
-            }
+            Input::Events(events) => events.into_iter().for_each(|event| self.note(event)),
+            Input::Request(asking) => self.ask(asking),
+            Input::Requests(all) => all.into_iter().for_each(|asking| self.ask(asking)),
             Input::Invitation { incarnation, reply } => {
                 // Nobody is there any more when the connection has just gone.
                 let _gone = reply.send(self.peer.invitation(incarnation));
@@ -146,6 +152,12 @@ impl Core {
             Input::Stop => return false,
         }
         true
+    }
+
+    fn ask(&mut self, asking: Asking) {
+        let Asking { id, request, patience_ms, reply } = asking;
+        self.replies.insert(id, reply);
+        self.note(Event::Request { id, request, patience_ms });
     }
 
     fn note(&mut self, event: Event) {

@@ -15,6 +15,10 @@ use crate::metrics::{Metrics, Queue};
 pub(crate) enum Input {
     /// Something that the peer understands as it is.
     Event(Event),
+    /// Several of them, that happened together.
+    Events(Vec<Event>),
+    /// Requests of this peer's own clients that came together.
+    Requests(Vec<Asking>),
     /// A frame from a link.
     Frame {
         /// The sender, as its link has proved.
@@ -25,16 +29,7 @@ pub(crate) enum Input {
         room: OwnedSemaphorePermit,
     },
     /// A request of this peer's own clients.
-    Request {
-        /// Names it.
-        id: RequestId,
-        /// What is asked.
-        request: Request,
-        /// How long the client waits, in milliseconds.
-        patience_ms: u32,
-        /// Where the answer goes.
-        reply: oneshot::Sender<Reply>,
-    },
+    Request(Asking),
     /// A disk that belongs to no hypercube was met.
     Invitation {
         /// Which.
@@ -44,6 +39,19 @@ pub(crate) enum Input {
     },
     /// The core ends.
     Stop,
+}
+
+/// A request of this peer's own clients.
+#[derive(Debug)]
+pub(crate) struct Asking {
+    /// Names it.
+    pub id: RequestId,
+    /// What is asked.
+    pub request: Request,
+    /// How long the client waits, in milliseconds.
+    pub patience_ms: u32,
+    /// Where the answer goes.
+    pub reply: oneshot::Sender<Reply>,
 }
 
 /// The way to the core, for any thread.

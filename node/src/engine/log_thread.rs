@@ -16,7 +16,7 @@ use hcube_log::disk::Disk;
 use hcube_log::{Log, Op, Prepare, Prepared, WriteError};
 
 use super::fatal::fatal;
-use super::inputs::Inputs;
+use super::inputs::{Input, Inputs};
 use crate::metrics::{Metrics, Queue};
 
 /// A log that had nothing to do for so long marks its end, so that damage there can be told from a tear.
@@ -146,9 +146,7 @@ impl<D: Disk> LogThread<D> {
             self.metrics.wal_sync_seconds.observe(began.elapsed().as_secs_f64());
             self.metrics.wal_sync_writes.observe(f64::from(u32::try_from(done.len()).unwrap_or(u32::MAX)));
         }
-        for event in done {
-            self.core.event(event);
-        }
+        self.core.send(Input::Events(done));
         if !self.log.is_full() {
             self.order_segment();
         }
@@ -233,6 +231,7 @@ mod tests {
         disk: FaultyDisk,
         jobs: Sender<Job<FaultyDisk>>,
         core: InputQueue,
+        events: std::cell::RefCell<VecDeque<Event>>,
         threads: Vec<thread::JoinHandle<()>>,
         abandoned: Arc<AtomicBool>,
         index: u64,
@@ -252,7 +251,8 @@ mod tests {
         let abandoned = Arc::new(AtomicBool::new(false));
         let prepared = jobs.clone();
         let log_thread = LogThread::new(log, queue, orders, inputs, metrics, Arc::clone(&abandoned));
-        let mut fixture = Fixture { disk, jobs, core, threads: Vec::new(), abandoned, index: 0 };
+        let (events, threads) = (VecDeque::new().into(), Vec::new());
+        let mut fixture = Fixture { disk, jobs, core, events, threads, abandoned, index: 0 };
         queued(&mut fixture);
         fixture.threads.push(thread::spawn(move || make_segments(&order_queue, &prepared)));
         fixture.threads.push(thread::spawn(move || log_thread.run()));
@@ -268,10 +268,15 @@ mod tests {
         }
 
         fn event(&self) -> Event {
-            match self.core.receiver.recv_timeout(Duration::from_secs(10)).unwrap() {
-                Input::Event(event) => event,
-                other => panic!("{other:?}"),
+            let mut events = self.events.borrow_mut();
+            while events.is_empty() {
+                match self.core.receiver.recv_timeout(Duration::from_secs(10)).unwrap() {
+                    Input::Event(event) => events.push_back(event),
+                    Input::Events(all) => events.extend(all),
+                    other => panic!("{other:?}"),
+                }
             }
+            events.pop_front().unwrap()
         }
 
         /// Passes over everything else.

@@ -1,6 +1,7 @@
 //! The publish stream ([`hcube_api::stream`]): one connection, on which batches are taken up in the order in which
 //! they come and answered as they are committed. It spares a request's head, and a connection for each batch under way.
 
+use std::future::poll_fn;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -71,6 +72,7 @@ impl Stream {
     pub async fn run(self, closing: watch::Receiver<bool>) {
         let Self { shared, peer, upgrade } = self;
         let Ok(upgraded) = upgrade.await else { return };
+        let peer = Peer { handle: peer.handle.gathering(), ..peer };
         let (reader, writer) = tokio::io::split(TokioIo::new(upgraded));
         if let Err(error) = serve(&shared, &peer, reader, writer, closing).await {
             // Whatever a client does wrong is not this peer's trouble.
@@ -81,6 +83,16 @@ impl Stream {
 
 /// A batch's outcome, and the bytes that it took until then.
 type Done = (Outcome, usize);
+
+/// The next batch that is done. What came together is handed over together.
+async fn next<F: Future<Output = Done>>(under_way: &mut FuturesUnordered<F>, peer: &Peer) -> Option<Done> {
+    poll_fn(|context| {
+        let polled = under_way.poll_next_unpin(context);
+        peer.handle.hand_over();
+        polled
+    })
+    .await
+}
 
 async fn serve(
     shared: &Shared,
@@ -98,13 +110,13 @@ async fn serve(
         let has_room = under_way.len() < UNDER_WAY_MAX && bytes < UNDER_WAY_BYTES;
         tokio::select! {
             biased;
-            Some(done) = under_way.next(), if !under_way.is_empty() => {
-                let mut next: Option<Done> = Some(done);
+            Some(done) = next(&mut under_way, peer), if !under_way.is_empty() => {
+                let mut more = Some(done);
                 // What was committed together is answered together.
-                while let Some((outcome, took)) = next {
+                while let Some((outcome, took)) = more {
                     outcome.write(&mut out);
                     bytes -= took;
-                    next = under_way.next().now_or_never().flatten();
+                    more = next(&mut under_way, peer).now_or_never().flatten();
                 }
                 writer.write_all(&out).await?;
                 out.clear();
