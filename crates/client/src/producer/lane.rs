@@ -141,7 +141,7 @@ impl Worker {
             let Some(Sent { entries, due, endpoint, .. }) = ahead.pop_front() else { return };
             let outcome = match due {
                 Some(due) => {
-                    let patience = seat.client.inner.settings.request_timeout;
+                    let patience = seat.client.inner.settings.request_timeout.min(seat.settings.delivery_timeout);
                     seat.client.outcome(due, self.partition, patience).await
                 }
                 None => None,
