@@ -178,12 +178,24 @@ pub struct TooLong(pub usize);
 impl Frames {
     /// Read from a socket at once at least, where there is so much.
     const READ_BYTES: usize = 64 << 10;
+    /// With less room than this a read would bring too little.
+    const SPARE_BYTES: usize = 4 << 10;
 
     /// Where to put what arrives next, behind what is there, with room for it.
     pub fn room(&mut self) -> &mut BytesMut {
         let wanted = self.announced().unwrap_or(0).min(FRAME_BYTES_MAX) + LENGTH_BYTES;
-        self.arrived.reserve(wanted.saturating_sub(self.arrived.len()).max(Self::READ_BYTES));
+        let missing = wanted.saturating_sub(self.arrived.len());
+        // Frames share the memory in which they came: a new piece only where the old one is nearly used up.
+        if self.arrived.capacity() - self.arrived.len() < missing.max(Self::SPARE_BYTES) {
+            self.arrived.reserve(missing.max(Self::READ_BYTES));
+        }
         &mut self.arrived
+    }
+
+    /// Bytes of a frame that has not come whole, its length included.
+    #[must_use]
+    pub fn rest_bytes(&self) -> usize {
+        self.arrived.len()
     }
 
     /// The next whole frame without its length; none until more has arrived.

@@ -42,7 +42,7 @@ impl ClientBuilder {
             proxy: None,
             http: None,
             settings: Settings {
-                request_timeout: Duration::from_secs(10),
+                request_timeout: Duration::from_secs(12),
                 retry_timeout: Duration::from_secs(30),
                 idle_timeout: Duration::from_secs(60),
                 learns_members: true,
@@ -59,7 +59,8 @@ impl ClientBuilder {
         self
     }
 
-    /// How long one attempt waits for its answer, beyond what a long poll asks for; 10 s unless said.
+    /// How long one attempt waits for its answer, beyond what a long poll asks for; 12 s unless said, a little longer than
+    /// a peer waits for a leader.
     #[must_use]
     pub fn request_timeout(mut self, timeout: Duration) -> Self {
         self.settings.request_timeout = timeout;

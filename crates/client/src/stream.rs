@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
@@ -19,7 +20,7 @@ use tokio::time::{Instant, timeout};
 
 use crate::client::{Inner, refusal};
 use crate::endpoints::Endpoint;
-use crate::error::Error;
+use crate::error::{Error, innermost};
 
 /// A stream on which nothing happens for so long is closed; well before its peer would.
 const IDLE_AFTER: Duration = Duration::from_secs(30);
@@ -41,9 +42,18 @@ pub(crate) struct Streams {
 #[derive(Debug)]
 enum Known {
     /// Open, or about to be.
-    Stream { orders: mpsc::UnboundedSender<Order>, task: AbortHandle },
+    Stream(Stream),
     /// The peer knew none at that time.
     Nothing(Instant),
+}
+
+/// A stream, as those see it who send over it.
+#[derive(Debug, Clone)]
+struct Stream {
+    orders: mpsc::UnboundedSender<Order>,
+    /// Outcomes that have come.
+    heard: Arc<AtomicU64>,
+    task: AbortHandle,
 }
 
 /// A batch to be sent.
@@ -75,20 +85,26 @@ pub(crate) enum Failed {
 pub(crate) struct Due {
     endpoint: Endpoint,
     outcome: oneshot::Receiver<Result<Stored, Failed>>,
+    stream: Stream,
+    /// Outcomes that had come before it was sent.
+    heard_before: u64,
 }
 
 impl Due {
-    /// Waits for it. A peer that says nothing for so long is given up, and everything on its stream with it.
-    pub(crate) async fn outcome(self, streams: &Streams, patience: Duration) -> Result<Stored, Failed> {
+    /// Waits for it, for so long as one attempt may take and as there is time left.
+    pub(crate) async fn outcome(self, attempt: Duration, left: Duration) -> Result<Stored, Failed> {
         let endpoint = self.endpoint.to_string();
-        match timeout(patience, self.outcome).await {
+        match timeout(attempt.min(left), self.outcome).await {
             Ok(Ok(outcome)) => outcome,
             Ok(Err(_ended)) => {
                 let reason = "the stream ended".to_owned();
                 Err(Failed::Error(Error::Broken { endpoint, reason }))
             }
             Err(_elapsed) => {
-                streams.abandon(&self.endpoint);
+                // A batch that waits is no silent peer; one that says nothing at all is given up.
+                if left >= attempt && self.stream.heard.load(Ordering::Relaxed) == self.heard_before {
+                    self.stream.task.abort();
+                }
                 Err(Failed::Error(Error::Silent { endpoint }))
             }
         }
@@ -107,39 +123,39 @@ impl Streams {
     ) -> Option<Due> {
         let (reply, outcome) = oneshot::channel();
         let mut order = Order { topic: topic.clone(), partition, batch, reply };
-        // A stream may end between being found and being used; the next is a new one.
-        while let Err(mpsc::error::SendError(back)) = self.stream(inner, endpoint)?.send(order) {
-            order = back;
-        }
-        Some(Due { endpoint: endpoint.clone(), outcome })
-    }
-
-    /// Gives up a stream whose peer does not answer; what is under way on it ends.
-    pub(crate) fn abandon(&self, endpoint: &Endpoint) {
-        if let Some(Known::Stream { task, .. }) = self.lock().remove(endpoint) {
-            task.abort();
+        loop {
+            let stream = self.stream(inner, endpoint)?;
+            let heard_before = stream.heard.load(Ordering::Relaxed);
+            match stream.orders.send(order) {
+                Ok(()) => return Some(Due { endpoint: endpoint.clone(), outcome, stream, heard_before }),
+                // It ended between being found and being used; the next is a new one.
+                Err(mpsc::error::SendError(back)) => order = back,
+            }
         }
     }
 
     /// The stream to a peer; opens one where there is none.
-    fn stream(&self, inner: &Arc<Inner>, endpoint: &Endpoint) -> Option<mpsc::UnboundedSender<Order>> {
+    fn stream(&self, inner: &Arc<Inner>, endpoint: &Endpoint) -> Option<Stream> {
         let mut streams = self.lock();
         match streams.get(endpoint) {
-            Some(Known::Stream { orders, .. }) if !orders.is_closed() => return Some(orders.clone()),
+            Some(Known::Stream(stream)) if !stream.orders.is_closed() => return Some(stream.clone()),
             Some(Known::Nothing(at)) if at.elapsed() < ASK_AGAIN => return None,
             _ => {}
         }
         // Unbounded, because producers bound what they have under way.
         let (orders, queue) = mpsc::unbounded_channel();
+        let heard = Arc::<AtomicU64>::default();
         let connecting = Connecting {
+            heard: Arc::clone(&heard),
             http: inner.http.clone(),
             authorization: inner.settings.authorization.clone(),
             endpoint: endpoint.clone(),
             client: Arc::downgrade(inner),
         };
         let task = tokio::spawn(connecting.run(queue)).abort_handle();
-        streams.insert(endpoint.clone(), Known::Stream { orders: orders.clone(), task });
-        Some(orders)
+        let stream = Stream { orders, heard, task };
+        streams.insert(endpoint.clone(), Known::Stream(stream.clone()));
+        Some(stream)
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<Endpoint, Known>> {
@@ -149,6 +165,7 @@ impl Streams {
 
 /// What a stream's task begins with. It does not keep its client alive: without one it ends.
 struct Connecting {
+    heard: Arc<AtomicU64>,
     http: reqwest::Client,
     authorization: Option<HeaderValue>,
     endpoint: Endpoint,
@@ -159,7 +176,7 @@ impl Connecting {
     async fn run(self, mut queue: mpsc::UnboundedReceiver<Order>) {
         let failed = match self.connect().await {
             Ok(upgraded) => {
-                let ended = exchange(upgraded, &mut queue, &self.endpoint).await;
+                let ended = exchange(upgraded, &mut queue, &self.heard, &self.endpoint).await;
                 let reason =
                     ended.map_or_else(|error| error.to_string(), |()| "the peer ended it".to_owned());
                 // What was not sent was certainly not carried out.
@@ -186,10 +203,14 @@ impl Connecting {
         if let Some(authorization) = &self.authorization {
             request = request.header(AUTHORIZATION, authorization);
         }
-        let broken = |error| Failed::Error(Error::from_transport(&self.endpoint, &error));
-        let response = request.send().await.map_err(broken)?;
+        // However it fails: no batch was sent.
+        let unreachable = |error: reqwest::Error| {
+            let (endpoint, reason) = (self.endpoint.to_string(), innermost(&error));
+            Failed::Error(Error::Unreachable { endpoint, reason })
+        };
+        let response = request.send().await.map_err(unreachable)?;
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-            return response.upgrade().await.map_err(broken);
+            return response.upgrade().await.map_err(unreachable);
         }
         let error =
             if response.status().is_success() { None } else { Some(refusal(response, &self.endpoint).await) };
@@ -210,6 +231,7 @@ fn is_ignorance(code: Code) -> bool {
 async fn exchange(
     upgraded: Upgraded,
     queue: &mut mpsc::UnboundedReceiver<Order>,
+    heard: &AtomicU64,
     endpoint: &Endpoint,
 ) -> io::Result<()> {
     let (reader, writer) = tokio::io::split(upgraded);
@@ -221,7 +243,7 @@ async fn exchange(
     };
     let ended: io::Result<()> = tokio::select! {
         ended = sending => ended,
-        ended = receive(&waiting, reader) => ended,
+        ended = receive(&waiting, heard, reader) => ended,
     };
     let reason =
         ended.as_ref().map_or_else(io::Error::to_string, |()| "the peer ended the stream".to_owned());
@@ -276,11 +298,12 @@ async fn send(
 }
 
 /// Ends when the peer does.
-async fn receive(waiting: &Waiting, mut reader: impl AsyncRead + Unpin) -> io::Result<()> {
+async fn receive(waiting: &Waiting, heard: &AtomicU64, mut reader: impl AsyncRead + Unpin) -> io::Result<()> {
     let mut frames = Frames::default();
     while reader.read_buf(frames.room()).await? > 0 {
         while let Some(frame) = frames.next_frame().map_err(io::Error::other)? {
             let Outcome { number, result } = Outcome::decode(frame).map_err(io::Error::other)?;
+            heard.fetch_add(1, Ordering::Relaxed);
             if let Some(reply) = lock(waiting).remove(&number) {
                 let _ = reply.send(result.map_err(|problem| Failed::Error(Error::Problem(problem))));
             }

@@ -2,6 +2,7 @@
 //! they come and answered as they are committed. It spares a request's head, and a connection for each batch under way.
 
 use std::future::poll_fn;
+use std::io;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -28,6 +29,10 @@ use super::{Shared, closed};
 const UNDER_WAY_MAX: usize = 1024;
 /// Bytes of batches of one connection under way, beyond which it is not read.
 const UNDER_WAY_BYTES: usize = 16 << 20;
+/// A client that takes longer for one frame holds memory for nothing.
+const FRAME_TIMEOUT: Duration = Duration::from_secs(30);
+/// Bytes of an unfinished frame from which on they are counted as those of a request's body.
+const COUNTED_BYTES: usize = 64 << 10;
 /// How long a stream without a batch under way may stay silent.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(120);
 
@@ -100,16 +105,26 @@ async fn serve(
     mut reader: impl AsyncRead + Unpin,
     mut writer: impl AsyncWrite + Unpin,
     mut closing: watch::Receiver<bool>,
-) -> std::io::Result<()> {
+) -> io::Result<()> {
     let mut frames = Frames::default();
     let mut under_way = FuturesUnordered::new();
     let mut bytes = 0;
     let mut reads = true;
     let mut out = Vec::new();
+    let most = UNDER_WAY_MAX.min(shared.config.connection_requests_max);
+    // Room for a frame that is coming in, and since when it has been.
+    let mut room = shared.limits.room();
+    let mut begun: Option<Instant> = None;
     while reads || !under_way.is_empty() {
-        let has_room = under_way.len() < UNDER_WAY_MAX && bytes < UNDER_WAY_BYTES;
+        let has_room = under_way.len() < most && bytes < UNDER_WAY_BYTES;
+        if !has_room {
+            // It is this side that keeps it waiting.
+            begun = begun.map(|_| Instant::now());
+        }
+        let patience = begun.map_or(IDLE_TIMEOUT, |since| FRAME_TIMEOUT.saturating_sub(since.elapsed()));
         tokio::select! {
             biased;
+            () = closed(&mut closing), if reads => reads = false,
             Some(done) = next(&mut under_way, peer), if !under_way.is_empty() => {
                 let mut more = Some(done);
                 // What was committed together is answered together.
@@ -121,19 +136,25 @@ async fn serve(
                 writer.write_all(&out).await?;
                 out.clear();
             }
-            read = timeout(IDLE_TIMEOUT, reader.read_buf(frames.room())), if reads && has_room => match read {
+            read = timeout(patience, reader.read_buf(frames.room())), if reads && has_room => match read {
                 Ok(Ok(0)) => reads = false,
                 // Silence while something is under way is no idleness.
-                Err(_elapsed) => reads = !under_way.is_empty(),
+                Err(_elapsed) => reads = begun.is_none() && !under_way.is_empty(),
                 Ok(read) => {
                     read?;
-                    while let Some(frame) = frames.next_frame().map_err(std::io::Error::other)? {
+                    while let Some(frame) = frames.next_frame().map_err(io::Error::other)? {
                         bytes += frame.len();
                         under_way.push(one(shared, peer, frame));
+                        (room, begun) = (shared.limits.room(), None);
+                    }
+                    if frames.rest_bytes() > 0 {
+                        begun = begun.or_else(|| Some(Instant::now()));
+                    }
+                    if frames.rest_bytes() > COUNTED_BYTES {
+                        room.grow(frames.rest_bytes()).map_err(|full| io::Error::other(full.to_string()))?;
                     }
                 }
             },
-            () = closed(&mut closing), if reads => reads = false,
         }
     }
     writer.shutdown().await

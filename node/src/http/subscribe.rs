@@ -258,7 +258,12 @@ impl Poll {
                     pause = PAUSE.0;
                     wait_ms = 0;
                     let end = end(&chunk).unwrap_or(self.from);
-                    if self.hand_on(Arrived::Own(chunk), end).await.is_err() {
+                    let handed = match self.hand_on(Arrived::Own(chunk), end) {
+                        Ok(true) => Ok(()),
+                        Ok(false) => self.room().await,
+                        Err(Gone) => Err(Gone),
+                    };
+                    if handed.is_err() {
                         return;
                     }
                 }
@@ -285,15 +290,15 @@ impl Poll {
 
     /// Takes what the feed brings, for as long as it goes on where this subscription is.
     async fn follow(&mut self, feed: Arc<Feed>, mut chunks: broadcast::Receiver<Handed>) -> Result<(), Gone> {
-        let _kept_alive = feed;
         loop {
             match chunks.recv().await {
                 Ok(Ok(shared)) if shared.end <= self.from => {}
                 Ok(Ok(shared)) if shared.chunk.from == self.from => {
                     let end = shared.end;
-                    self.hand_on(Arrived::Shared(shared), end).await?;
-                    if self.from != end {
-                        return Ok(());
+                    if !self.hand_on(Arrived::Shared(shared), end)? {
+                        // A feed keeps what somebody has still to take from it.
+                        drop((chunks, feed));
+                        return self.room().await;
                     }
                 }
                 Ok(Err(problem)) => {
@@ -306,20 +311,22 @@ impl Poll {
         }
     }
 
-    /// Hands on what was read, if there is room; otherwise lets it go and waits until there is.
-    async fn hand_on(&mut self, arrived: Arrived, end: u64) -> Result<(), Gone> {
+    /// Hands on what was read, if there is room for it; otherwise lets it go, to be read again.
+    fn hand_on(&mut self, arrived: Arrived, end: u64) -> Result<bool, Gone> {
         match self.chunks.try_reserve() {
             Ok(permit) => {
                 self.from = end;
                 permit.send(Ok(arrived));
-                Ok(())
+                Ok(true)
             }
-            Err(mpsc::error::TrySendError::Full(())) => {
-                drop(arrived);
-                self.chunks.reserve().await.map(drop).map_err(|_| Gone)
-            }
+            Err(mpsc::error::TrySendError::Full(())) => Ok(false),
             Err(mpsc::error::TrySendError::Closed(())) => Err(Gone),
         }
+    }
+
+    /// Waits until there is room.
+    async fn room(&self) -> Result<(), Gone> {
+        self.chunks.reserve().await.map(drop).map_err(|_| Gone)
     }
 }
 
@@ -335,7 +342,10 @@ async fn feed_on(reader: Reader, partition: u16, feed: Weak<Feed>) {
             Ok(chunk) if chunk.batches.is_empty() => pause = PAUSE.0,
             Ok(chunk) => {
                 pause = PAUSE.0;
-                let end = end(&chunk).unwrap_or(from);
+                let Some(end) = end(&chunk) else {
+                    let damage = || Problem::new(Code::Damaged, "a stored batch does not decode here");
+                    return feed.end(chunk.messages().err().unwrap_or_else(damage));
+                };
                 feed.push(feed::Shared::new(chunk, end));
             }
             Err(problem) if is_passing(&problem) => {

@@ -106,14 +106,15 @@ impl Client {
         self.inner.streams.send(&self.inner, endpoint, topic, partition, batch.bytes().clone())
     }
 
-    /// Waits for what became of a batch that was sent; none where it is to be published without a stream.
+    /// Waits for what became of a batch that was sent, as long as there is time left; none where it is to be published
+    /// without a stream.
     pub(crate) async fn outcome(
         &self,
         due: Due,
         partition: u16,
-        patience: Duration,
+        left: Duration,
     ) -> Option<Result<Delivered, Error>> {
-        match due.outcome(&self.inner.streams, patience).await {
+        match due.outcome(self.inner.settings.request_timeout, left).await {
             Ok(stored) => Some(Ok(Delivered { ack: stored.ack(partition), leader: Some(stored.leader) })),
             Err(Failed::Error(error)) => Some(Err(error)),
             Err(Failed::Unsupported) => None,

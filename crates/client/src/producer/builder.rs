@@ -80,7 +80,7 @@ impl ProducerBuilder {
         self
     }
 
-    /// Batches under way at once, each of another partition; 64 unless said.
+    /// Batches under way at once, of all partitions together; 64 unless said. Of one partition there are up to four.
     pub fn batches_in_flight(mut self, batches: u16) -> Self {
         self.settings.batches_in_flight = usize::from(batches.max(1));
         self

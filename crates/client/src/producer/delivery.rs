@@ -76,6 +76,13 @@ pub struct Failure {
     pub cause: Error,
 }
 
+impl Failure {
+    /// The same for so many messages that may be stored.
+    pub(super) fn and_maybe_stored(&self, messages: usize) -> Self {
+        Self { messages, maybe_stored: true, ..self.clone() }
+    }
+}
+
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { topic, partition, acknowledged, messages, maybe_stored, cause } = self;

@@ -1,7 +1,7 @@
-//! One partition of a producer: a task that sends its batches one after the other.
+//! One partition of a producer: a task that sends its batches in order, several whole ones ahead of their outcomes.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use hcube_api::messages::PublishAck;
@@ -50,6 +50,8 @@ pub(super) struct Lane {
 #[derive(Debug, Default)]
 struct End {
     failure: OnceLock<Arc<Failure>>,
+    /// Messages of batches that had gone ahead and may be stored as well.
+    also_maybe_stored: AtomicUsize,
     not_sent: AtomicU64,
 }
 
@@ -85,7 +87,11 @@ impl Lane {
     }
 
     pub(super) fn failure(&self) -> Option<Arc<Failure>> {
-        self.end.failure.get().cloned()
+        let failure = self.end.failure.get()?;
+        match self.end.also_maybe_stored.load(Ordering::Relaxed) {
+            0 => Some(failure.clone()),
+            more => Some(Arc::new(failure.and_maybe_stored(failure.messages + more))),
+        }
     }
 
     pub(super) fn count_not_sent(&self) {
@@ -116,7 +122,7 @@ impl Worker {
             self.waiting.answer_flushes();
             let entries = self.waiting.take_batch(&self.seat.settings);
             if !entries.is_empty() {
-                self.deliver(entries, false).await;
+                self.deliver(entries, false, Instant::now()).await;
                 self.send_ahead().await;
             }
         }
@@ -138,14 +144,15 @@ impl Worker {
                     None => fails = true,
                 }
             }
-            let Some(Sent { entries, due, endpoint, .. }) = ahead.pop_front() else { return };
+            let Some(Sent { entries, due, endpoint, began, permit }) = ahead.pop_front() else { return };
             let outcome = match due {
                 Some(due) => {
-                    let patience = seat.client.inner.settings.request_timeout.min(seat.settings.delivery_timeout);
-                    seat.client.outcome(due, self.partition, patience).await
+                    let left = seat.settings.delivery_timeout.saturating_sub(began.elapsed());
+                    seat.client.outcome(due, self.partition, left).await
                 }
                 None => None,
             };
+            drop(permit);
             if let Some(outcome) = &outcome {
                 seat.client.note(&endpoint, false, outcome.as_ref().err());
             }
@@ -156,10 +163,12 @@ impl Worker {
                 }
                 refused => {
                     fails = true;
+                    // Nothing of it counts as under way any more: each takes a place of its own when it is sent again.
+                    ahead.iter_mut().for_each(|sent| sent.permit = None);
                     // An answer that makes no sense is no refusal.
                     let maybe_stored =
                         refused.is_some_and(|outcome| outcome.err().is_none_or(|e| e.maybe_done()));
-                    self.deliver(entries, maybe_stored).await;
+                    self.deliver(entries, maybe_stored, began).await;
                 }
             }
         }
@@ -177,7 +186,7 @@ impl Worker {
         // What cannot be built or sent is told when its turn comes.
         let batch = Batch::build(identity, entries.iter().map(|entry| &entry.record)).ok();
         let due = batch.and_then(|batch| seat.client.send(self.addressed(&seat.topic, &batch), &endpoint));
-        Some(Sent { entries, due, endpoint, _permit: permit })
+        Some(Sent { entries, due, endpoint, began: Instant::now(), permit: Some(permit) })
     }
 
     fn addressed<'b>(&self, topic: &'b Name, batch: &'b Batch) -> Addressed<'b> {
@@ -207,15 +216,23 @@ impl Worker {
         true
     }
 
-    /// Publishes the messages of a batch, which an earlier attempt may have stored, and tells each its outcome.
-    async fn deliver(&mut self, entries: Vec<Entry>, maybe_stored: bool) {
+    /// Publishes the messages of a batch and tells each its outcome. `began` is when that was tried first; an attempt
+    /// since then may have stored them.
+    async fn deliver(&mut self, entries: Vec<Entry>, maybe_stored: bool, began: Instant) {
         if let Some(failure) = self.end.failure.get() {
+            if maybe_stored {
+                // It had gone ahead of the batch that failed.
+                self.end.also_maybe_stored.fetch_add(entries.len(), Ordering::Relaxed);
+                let own = Arc::new(failure.and_maybe_stored(entries.len()));
+                entries.into_iter().for_each(|entry| entry.end(Err(SendError::Unacknowledged(own.clone()))));
+                return;
+            }
             self.end.not_sent.fetch_add(entries.len() as u64, Ordering::Relaxed);
             entries.into_iter().for_each(|entry| entry.end(Err(SendError::NotSent(failure.clone()))));
             return;
         }
         self.seat.spread.leaves(self.partition);
-        match self.publish(&entries, maybe_stored).await {
+        match self.publish(&entries, maybe_stored, began).await {
             Ok(ack) => self.settle(ack, entries),
             Err((cause, maybe_stored)) => {
                 let failure = Arc::new(Failure {
@@ -246,10 +263,15 @@ impl Worker {
     }
 
     /// Sends a batch until it is acknowledged; otherwise tells why not, and whether it may be stored.
-    async fn publish(&mut self, entries: &[Entry], maybe_stored: bool) -> Result<PublishAck, (Error, bool)> {
+    async fn publish(
+        &mut self,
+        entries: &[Entry],
+        maybe_stored: bool,
+        began: Instant,
+    ) -> Result<PublishAck, (Error, bool)> {
         let seat = self.seat.clone();
         let client = &seat.client;
-        let mut attempts = client.attempts(seat.settings.delivery_timeout);
+        let mut attempts = client.attempts(seat.settings.delivery_timeout.saturating_sub(began.elapsed()));
         attempts.prefer = self.leader;
         attempts.maybe_done = maybe_stored;
         let mut batch = self.batch(entries)?;
@@ -331,5 +353,7 @@ struct Sent<'s> {
     /// None where it could not be sent.
     due: Option<Due>,
     endpoint: Endpoint,
-    _permit: SemaphorePermit<'s>,
+    began: Instant,
+    /// Its place among the batches under way, while it is.
+    permit: Option<SemaphorePermit<'s>>,
 }

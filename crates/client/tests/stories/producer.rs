@@ -299,3 +299,26 @@ async fn peers_without_streams_are_published_to_all_the_same() {
         "a peer is not asked for a stream again and again"
     );
 }
+
+#[tokio::test]
+async fn batches_that_went_ahead_of_a_failure_are_not_called_unsent() {
+    let hypercube = Hypercube::start(1, 1);
+    let producer = hypercube.client(&[0]).producer(&topic()).batch_records(7).build().await.unwrap();
+    let problem = |code| Problem::new(code, "for now");
+    // The first batch goes alone, four go ahead and are stored, and the first of those is refused when it comes again.
+    hypercube.fail_publish(Fault::Slow(Duration::from_millis(1)));
+    (0..4).for_each(|_| hypercube.fail_publish(Fault::DoThenRefuse(problem(Code::PublishUnknown))));
+    hypercube.fail_publish(Fault::Refuse(problem(Code::Fenced)));
+    let outcomes = join_all(enqueue(&producer, 0..70).await).await;
+    for (number, outcome) in outcomes.iter().enumerate() {
+        match number {
+            0..7 => assert!(outcome.is_ok()),
+            7..35 => assert!(outcome.as_ref().unwrap_err().maybe_stored(), "{number}: {outcome:?}"),
+            _ => assert!(matches!(outcome, Err(SendError::NotSent(_))), "{number}: {outcome:?}"),
+        }
+    }
+    let lost = producer.close().await.unwrap_err();
+    let (failure, not_sent) = &lost.partitions[0];
+    assert_eq!((failure.messages, failure.maybe_stored, *not_sent), (28, true, 35));
+    assert_eq!(hypercube.stored(0), numbers(0..35));
+}
