@@ -1,0 +1,67 @@
+//! What finding the way costs. Counted by `tests/bench/regress`.
+
+#![allow(clippy::unwrap_used, reason = "a benchmark that cannot go on ends")]
+
+#[path = "../../../tests/bench/counted.rs"]
+mod counted;
+
+use std::hint::black_box;
+
+use counted::{Counted, Step, repeat, run};
+use hcube_core::cube::Cube;
+use hcube_core::ids::Vertex;
+
+/// Not a power of two, so that edges are missing.
+const PEERS: u16 = 50;
+const ROOT: Vertex = Vertex(21);
+
+fn cube() -> Cube {
+    Cube::new(black_box(PEERS)).unwrap()
+}
+
+fn next_hops() -> Step {
+    let cube = cube();
+    repeat(move || {
+        for from in cube.vertices() {
+            black_box(cube.next_hop(black_box(ROOT), from));
+        }
+    })
+}
+
+fn routes() -> Step {
+    let cube = cube();
+    repeat(move || {
+        for from in cube.vertices() {
+            black_box(cube.route(black_box(from), ROOT));
+        }
+    })
+}
+
+fn broadcast() -> Step {
+    let cube = cube();
+    repeat(move || {
+        for at in cube.vertices() {
+            black_box(cube.broadcast_children(black_box(at), ROOT));
+        }
+    })
+}
+
+fn homes() -> Step {
+    let cube = cube();
+    let mut hash = 0x9E37_79B9_7F4A_7C15_u64;
+    repeat(move || {
+        for _ in 0..PEERS {
+            hash = hash.wrapping_mul(0x5851_F42D_4C95_7F2D).wrapping_add(1);
+            black_box(cube.home(hash));
+        }
+    })
+}
+
+fn main() -> std::io::Result<()> {
+    run(&[
+        Counted { name: "routing: next hop to each of 50 peers", repeats: 1000, ready: next_hops },
+        Counted { name: "routing: route from each of 50 peers", repeats: 200, ready: routes },
+        Counted { name: "routing: broadcast tree of 50 peers", repeats: 200, ready: broadcast },
+        Counted { name: "routing: homes of 50 hashes", repeats: 1000, ready: homes },
+    ])
+}
