@@ -26,6 +26,8 @@ pub struct Span {
 pub struct Acknowledged {
     /// How many.
     pub count: u64,
+    /// How many there were before and after it besides: all that was published.
+    pub total: u64,
     /// Of how long.
     pub seconds: f64,
     /// From handing over to acknowledgement, in nanoseconds.
@@ -34,7 +36,7 @@ pub struct Acknowledged {
 
 impl Acknowledged {
     fn new(span: Span) -> Result<Self> {
-        Ok(Self { count: 0, seconds: span.measure.as_secs_f64(), latencies: Histogram::new(3)? })
+        Ok(Self { count: 0, total: 0, seconds: span.measure.as_secs_f64(), latencies: Histogram::new(3)? })
     }
 
     /// Messages a second.
@@ -81,6 +83,7 @@ pub async fn closed_loop<P: Publisher>(
                 let payload = payloads.get(caller + turn * callers);
                 publisher.enqueue(topic_of(caller, turn), payload).await?.await?;
                 let now = Instant::now();
+                acknowledged.total += 1;
                 if now >= from && now < until {
                     acknowledged.note(now - begun)?;
                 }
@@ -92,6 +95,7 @@ pub async fn closed_loop<P: Publisher>(
     while let Some(ended) = tasks.join_next().await {
         let one = ended??;
         all.count += one.count;
+        all.total += one.total;
         all.latencies.add(&one.latencies)?;
     }
     anyhow::ensure!(all.count > 0, "nothing was acknowledged within {:?}", span.measure);
@@ -128,6 +132,7 @@ pub async fn pipelined<P: Publisher>(
     while let Some((begun, delivery)) = deliveries.recv().await {
         delivery.await?;
         let now = Instant::now();
+        all.total += 1;
         if now >= from && now < until {
             all.note(now - begun)?;
         }

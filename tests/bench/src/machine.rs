@@ -9,6 +9,7 @@ pub mod cpu;
 pub mod disk;
 pub mod network;
 pub mod strangers;
+pub mod written;
 
 /// A limit.
 #[derive(Debug, Clone, Serialize)]

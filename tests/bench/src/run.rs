@@ -9,6 +9,7 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::figures::Results;
 use crate::machine::strangers::Strangers;
+use crate::machine::written::Storage;
 use crate::report::say;
 use crate::system::{Launcher, Mode, System};
 use crate::workloads::{
@@ -96,6 +97,7 @@ fn folder(dir: &Path) -> Result<tempfile::TempDir> {
 
 async fn round<L: Launcher>(launcher: &L, plan: &Plan, results: &mut Results) -> Result<()> {
     let place = folder(&plan.dir)?;
+    let storage = Storage::of(place.path())?;
     let system = launcher.launch(place.path(), PEERS).await?;
     let publisher = topic_with_publisher(&system, "first", Mode::Prompt).await?;
     let payload = crate::payload::Payloads::new(crate::workloads::MESSAGE_BYTES).get(0);
@@ -115,7 +117,7 @@ async fn round<L: Launcher>(launcher: &L, plan: &Plan, results: &mut Results) ->
         }
         let began = Instant::now();
         let strangers = Strangers::begin(system.servers());
-        let measured = measure(&system, workload, &plan.scale).await;
+        let measured = measure(&system, workload, &plan.scale, &storage).await;
         // The server that W7 kills takes its count with it, which would be taken for somebody else's.
         let share = strangers.percent(system.servers()).filter(|_| workload != Workload::W7);
         if let Some(share) = share {
@@ -150,12 +152,17 @@ async fn wake<S: System>(system: &S, scale: &Scale) -> Result<()> {
     concurrent::load::<S>(&publisher, &wake).await.map(|_| ())
 }
 
-async fn measure<S: System>(system: &S, workload: Workload, scale: &Scale) -> Result<Vec<Figure>> {
+async fn measure<S: System>(
+    system: &S,
+    workload: Workload,
+    scale: &Scale,
+    storage: &Storage,
+) -> Result<Vec<Figure>> {
     match workload {
         Workload::W1 => one_in_flight::run(system, scale).await,
-        Workload::W2 => concurrent::run(system, scale).await,
-        Workload::W3 => batched::run(system, scale).await,
-        Workload::W4 => many_topics::run(system, scale).await,
+        Workload::W2 => concurrent::run(system, scale, storage).await,
+        Workload::W3 => batched::run(system, scale, storage).await,
+        Workload::W4 => many_topics::run(system, scale, storage).await,
         Workload::W5 => read_back::run(system, scale).await,
         Workload::W6 => live::run(system, scale).await,
         Workload::W7 => failover::run(system, scale).await,

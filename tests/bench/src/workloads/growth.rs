@@ -77,7 +77,9 @@ async fn measure<S: System>(
     let publisher = Arc::new(system.publisher(&topics[..1], Mode::Shared).await?);
     let one = concurrent::load::<S>(&publisher, scale).await.with_context(|| format!("W2, {step}"))?;
     grown.push((format!("w9-w2-{step}"), one.rate()));
-    let all = many_topics::load(system, topics, scale).await.with_context(|| format!("W4, {step}"))?;
+    let publisher = many_topics::ready(system, topics).await.with_context(|| format!("W4, {step}"))?;
+    let all = many_topics::load::<S>(&publisher, topics.len(), scale);
+    let all = all.await.with_context(|| format!("W4, {step}"))?;
     grown.push((format!("w9-w4-{step}"), all.rate()));
     Ok(())
 }
