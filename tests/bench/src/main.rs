@@ -4,10 +4,9 @@ use clap::Parser as _;
 use hcube_compare::compare::{compare, ours};
 use hcube_compare::options::Options;
 
-#[tokio::main]
-async fn main() -> anyhow::Result<()> {
+fn main() -> anyhow::Result<()> {
     let options = Options::parse();
     let no_charts =
         |_: &_, _: &_| anyhow::bail!("this build draws none; tests/bench/run builds the one that does");
-    compare(&options, ours(&options), Vec::new(), no_charts).await
+    compare(&options, ours(&options), Vec::new(), no_charts)
 }

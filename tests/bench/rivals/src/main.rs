@@ -10,8 +10,7 @@ use clap::Parser as _;
 use hcube_compare::compare::{compare, ours};
 use hcube_compare::options::Options;
 
-#[tokio::main]
-async fn main() -> anyhow::Result<()> {
+fn main() -> anyhow::Result<()> {
     let options = Options::parse();
     let mut contenders = ours(&options);
     let mut absent = Vec::new();
@@ -31,5 +30,5 @@ async fn main() -> anyhow::Result<()> {
             None => absent.push((name.into(), anyhow!("Kafka is not installed; set KAFKA_JARS"))),
         }
     }
-    compare(&options, contenders, absent, charts::draw).await
+    compare(&options, contenders, absent, charts::draw)
 }

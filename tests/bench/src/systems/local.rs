@@ -1,5 +1,6 @@
 //! A hypercube on this machine, raised by the program as a person would raise it.
 
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -39,8 +40,9 @@ impl Hypercube {
     /// # Errors
     /// When the program says so.
     pub async fn raise(program: &Path, dir: &Path, peers: u16) -> Result<Self> {
-        let (program, dir) = (program.to_owned(), dir.to_owned());
-        tokio::task::spawn_blocking(move || Self::raise_here(&program, &dir, peers)).await?
+        // Not on another thread: were this given up meanwhile, peers would run of which nobody here knows, and their
+        // folder would go first.
+        tokio::task::block_in_place(|| Self::raise_here(program, dir, peers))
     }
 
     fn raise_here(program: &Path, dir: &Path, peers: u16) -> Result<Self> {
@@ -53,6 +55,8 @@ impl Hypercube {
                 command.env_remove(name);
             }
         }
+        // Ctrl-C is for us: it comes to its end, and what it has started is known and ended here.
+        command.process_group(0);
         let started = Instant::now();
         let output = command.stdin(Stdio::null()).output();
         let output = output.with_context(|| format!("cannot run {}; set HCUBE_BIN", program.display()))?;
