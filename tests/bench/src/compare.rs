@@ -8,7 +8,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::figures::Results;
 use crate::machine::{self, Limit};
 use crate::options::Options;
-use crate::report::{Report, print, say};
+use crate::report::{Charted, Report, print, say};
 use crate::run::{Contender, Plan, all};
 use crate::systems::hcube::Hcube;
 use crate::systems::http::HcubeHttp;
@@ -35,8 +35,11 @@ pub fn compare(
     options: &Options,
     contenders: Vec<Box<dyn Contender>>,
     absent: Vec<(String, anyhow::Error)>,
-    draw: impl FnOnce(&Report, &Path) -> Result<()>,
+    draw: impl FnOnce(&Charted, &Path) -> Result<()>,
 ) -> Result<()> {
+    if let Some((run, folder)) = options.redraw.as_ref().zip(options.charts.as_ref()) {
+        return draw(&Charted::read_json(run)?, folder);
+    }
     let (contenders, absent) = chosen(options, contenders, absent)?;
     let mut results = Results::default();
     for (name, reason) in &absent {
@@ -70,7 +73,7 @@ pub fn compare(
     }
     // Charts that cannot be drawn cost nobody the table.
     let drawn = options.charts.as_ref().map(|folder| {
-        draw(&report, folder).context("charts")?;
+        draw(&report.charted(), folder).context("charts")?;
         say(&format!("charts: {}", folder.display()));
         anyhow::Ok(())
     });

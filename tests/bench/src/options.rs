@@ -28,6 +28,9 @@ pub struct Options {
     /// Where charts go, as SVG
     #[arg(long, value_name = "DIR")]
     pub charts: Option<PathBuf>,
+    /// Draw the charts of an earlier run from its JSON, and measure nothing
+    #[arg(long, value_name = "FILE", requires = "charts")]
+    pub redraw: Option<PathBuf>,
     /// Leave out what the machine itself can do
     #[arg(long)]
     pub no_machine: bool,

@@ -4,7 +4,7 @@ use std::io::Write as _;
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::figures::{METRICS, Metric, Results, Spread};
 use crate::goals::{Verdict, judge};
@@ -30,6 +30,33 @@ pub struct Report {
     pub goals: Vec<Verdict>,
 }
 
+/// What charts are drawn of.
+#[derive(Debug)]
+pub struct Charted {
+    /// The columns in order.
+    pub systems: Vec<String>,
+    /// Their figures.
+    pub results: Results,
+}
+
+impl Charted {
+    /// Of a run that [`Report::write_json`] wrote down.
+    ///
+    /// # Errors
+    /// When there is no such file, or it holds something else.
+    pub fn read_json(path: &Path) -> Result<Self> {
+        #[derive(Deserialize)]
+        struct Written {
+            systems: Vec<(String, Vec<(String, String)>)>,
+            results: Results,
+        }
+        let text = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+        let Written { systems, results } =
+            serde_json::from_slice(&text).with_context(|| format!("{} is no run", path.display()))?;
+        Ok(Self { systems: systems.into_iter().map(|(name, _)| name).collect(), results })
+    }
+}
+
 impl Report {
     /// Judges the goals.
     #[must_use]
@@ -44,6 +71,12 @@ impl Report {
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
         let ended_s = now.map_or(0, |since| since.as_secs());
         Self { ended_s, machine, limits, scale, systems, results, goals }
+    }
+
+    /// What charts are drawn of.
+    #[must_use]
+    pub fn charted(&self) -> Charted {
+        Charted { systems: self.names().map(str::to_owned).collect(), results: self.results.clone() }
     }
 
     /// Writes the figures for programs.
@@ -110,10 +143,20 @@ impl Report {
         rows[0].extend(self.names().map(str::to_owned));
         for metric in self.measured() {
             let mut row = vec![metric.title.to_owned(), metric.unit.to_owned()];
-            row.extend(self.names().map(|name| cell(self.results.spread(name, metric.name))));
+            row.extend(self.names().map(|name| self.cell(self.results.spread(name, metric.name))));
             rows.push(row);
         }
         rows
+    }
+
+    /// Also says when some of the rounds did not measure it.
+    fn cell(&self, spread: Option<Spread>) -> String {
+        let rounds = spread.map_or(0, |spread| spread.rounds);
+        if (1..self.scale.rounds as usize).contains(&rounds) {
+            format!("{} ({rounds} of {})", cell(spread), self.scale.rounds)
+        } else {
+            cell(spread)
+        }
     }
 
     fn ratios(&self) -> Vec<Vec<String>> {
@@ -201,7 +244,8 @@ fn cell(spread: Option<Spread>) -> String {
 }
 
 /// Three digits that count, thousands apart.
-fn number(figure: f64) -> String {
+#[must_use]
+pub fn number(figure: f64) -> String {
     if figure.abs() >= 1000.0 {
         let digits = format!("{figure:.0}");
         let mut text = String::new();
@@ -264,6 +308,32 @@ mod tests {
     fn figures_are_readable() {
         let shown = [1_234_567.8, 1000.0, 999.4, 12.34, 0.123, 0.0].map(number);
         assert_eq!(shown, ["1,234,568", "1,000", "999", "12.3", "0.12", "0"]);
+    }
+
+    #[test]
+    fn a_figure_shows_its_rounds() {
+        let mut results = Results::default();
+        [20.0, 40.0, 10.0].map(|figure| results.add("hcube", "w1", figure));
+        [4.0, 6.0].map(|figure| results.add("hcube", "w2", figure));
+        let scale = Scale { rounds: 3, ..Scale::FULL };
+        let report = Report::new(Vec::new(), Vec::new(), scale, vec![("hcube".into(), Vec::new())], results);
+        let figures: Vec<String> =
+            report.figures().into_iter().skip(1).map(|mut row| row.remove(2)).collect();
+        assert_eq!(figures, ["20.0 [10.0, 40.0]", "5.00 [4.00, 6.00] (2 of 3)"]);
+    }
+
+    #[test]
+    fn what_was_written_down_can_be_drawn_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut results = Results::default();
+        results.add("hcube", "w1", 10.0);
+        let systems = vec![("hcube".to_owned(), vec![("version".to_owned(), "1".to_owned())])];
+        let report = Report::new(Vec::new(), Vec::new(), Scale::QUICK, systems, results);
+        let path = dir.path().join("run.json");
+        report.write_json(&path).unwrap();
+        let charted = Charted::read_json(&path).unwrap();
+        assert_eq!(charted.systems, ["hcube"]);
+        assert_eq!(charted.results.spread("hcube", "w1").unwrap().median, 10.0);
     }
 
     #[test]

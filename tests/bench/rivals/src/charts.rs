@@ -1,151 +1,140 @@
-//! Charts of a run, as SVG: hcube over each other system, and how rates grow with topics and peers.
+//! Charts of a run, as SVG: for each of W1 to W8 how the systems stand to hcube, and how W9's rates go as topics and peers
+//! become more. They are drawn by hand, in pixels, because they are few shapes and shall stay small files.
+
+mod bars;
+mod growth;
 
 use std::path::Path;
 
 use anyhow::{Result, anyhow};
-use hcube_compare::figures::{Better, METRICS};
-use hcube_compare::report::Report;
+use hcube_compare::report::Charted;
 use plotters::coord::Shift;
 use plotters::prelude::*;
+use plotters::style::text_anchor::{HPos, Pos, VPos};
 
-/// One colour a system, in the order of the columns; the first is hcube's. Told apart by the colour-blind too (Okabe, Ito).
-const COLOURS: [RGBColor; 6] = [
-    RGBColor(0, 114, 178),
-    RGBColor(86, 180, 233),
-    RGBColor(213, 94, 0),
-    RGBColor(230, 159, 0),
-    RGBColor(0, 158, 115),
-    RGBColor(204, 121, 167),
+/// One colour a system, by its name, the same in every chart. Told apart by the colour-blind too (Okabe, Ito).
+const COLOURS: [(&str, RGBColor); 6] = [
+    ("hcube", RGBColor(0, 114, 178)),
+    ("hcube-http", RGBColor(86, 180, 233)),
+    ("nats-default", RGBColor(230, 159, 0)),
+    ("nats-sync", RGBColor(213, 94, 0)),
+    ("kafka-default", RGBColor(0, 158, 115)),
+    ("kafka-sync", RGBColor(204, 121, 167)),
 ];
-const FONT: &str = "sans-serif";
-/// Ratios beyond these are drawn at them.
-const RATIOS: std::ops::Range<f64> = 0.05..100.0;
+const FAINT: RGBColor = RGBColor(221, 221, 221);
+const GREY: RGBColor = RGBColor(90, 90, 90);
 
 type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
+type Drawn = Result<(), Box<dyn std::error::Error>>;
 
-/// Draws the charts into a folder: `ratios.svg`, and `topics.svg` and `peers.svg` where W9 was measured.
-pub fn draw(report: &Report, folder: &Path) -> Result<()> {
+/// Draws the charts into a folder: `w1.svg` to `w9.svg`, those that there are figures for.
+pub fn draw(charted: &Charted, folder: &Path) -> Result<()> {
     std::fs::create_dir_all(folder)?;
-    let path = folder.join("ratios.svg");
-    let area = SVGBackend::new(&path, (1100, 420)).into_drawing_area();
-    ratios(report, &area).map_err(|error| anyhow!("{}: {error}", path.display()))?;
-    let peers = report.scale.peers.iter().map(|peers| usize::from(*peers)).collect();
-    for (kind, steps) in [("topics", report.scale.topics.to_vec()), ("peers", peers)] {
-        let lines = grown(report, kind, &steps);
-        if !lines.is_empty() {
-            let path = folder.join(format!("{kind}.svg"));
-            let area = SVGBackend::new(&path, (800, 420)).into_drawing_area();
-            growth(kind, &lines, &area).map_err(|error| anyhow!("{}: {error}", path.display()))?;
+    for group in &bars::GROUPS {
+        if let Some(chart) = bars::Chart::of(group, charted) {
+            write(&folder.join(format!("{}.svg", group.name)), chart.size(), |area| chart.draw(area))?;
         }
+    }
+    if let Some(chart) = growth::Chart::of(charted) {
+        write(&folder.join("w9.svg"), growth::SIZE, |area| chart.draw(area))?;
     }
     Ok(())
 }
 
-/// For each metric a group of bars, one for each other system: how many times better hcube is.
-fn ratios(report: &Report, area: &Area<'_>) -> Result<(), Box<dyn std::error::Error>> {
-    let wanted = [
-        "w1",
-        "w2",
-        "w2-p99",
-        "w3-256",
-        "w3-1k",
-        "w3-16k",
-        "w4",
-        "w5",
-        "w6",
-        "w6-p99",
-        "w7-gap",
-        "w8-loaded",
-    ];
-    let metrics: Vec<_> = METRICS.iter().filter(|metric| wanted.contains(&metric.name)).collect();
-    let others: Vec<_> = report.systems.iter().enumerate().filter(|(_, (name, _))| name != "hcube").collect();
-    area.fill(&WHITE)?;
-    let mut chart = ChartBuilder::on(area)
-        .caption("How many times better hcube is (above 1) or worse (below), median over median", (FONT, 18))
-        .margin(10)
-        .x_label_area_size(30)
-        .y_label_area_size(50)
-        .build_cartesian_2d(0.0..metrics.len() as f64, RATIOS.log_scale())?;
-    let label = |at: &f64| {
-        let metric = metrics.get(at.floor() as usize).filter(|_| (at.fract() - 0.5).abs() < 0.01);
-        metric.map_or(String::new(), |metric| metric.name.to_owned())
-    };
-    chart
-        .configure_mesh()
-        .disable_x_mesh()
-        .x_labels(2 * metrics.len() + 1)
-        .x_label_formatter(&label)
-        .y_label_formatter(&|ratio| format!("{ratio}x"))
-        .draw()?;
-    let width = 0.8 / others.len().max(1) as f64;
-    for (turn, (colour, (name, _))) in others.iter().enumerate() {
-        let colour = COLOURS[colour % COLOURS.len()];
-        let bars = metrics.iter().enumerate().filter_map(|(at, metric)| {
-            let ours = report.results.spread("hcube", metric.name)?.median;
-            let theirs = report.results.spread(name, metric.name)?.median;
-            let better = if metric.better == Better::More { ours / theirs } else { theirs / ours };
-            let better = better.clamp(RATIOS.start, RATIOS.end);
-            let left = at as f64 + 0.1 + turn as f64 * width;
-            Some(Rectangle::new([(left, 1.0), (left + width * 0.9, better)], colour.filled()))
-        });
-        chart
-            .draw_series(bars)?
-            .label(name.as_str())
-            .legend(move |(x, y)| Rectangle::new([(x, y - 5), (x + 12, y + 5)], colour.filled()));
+fn write(path: &Path, size: (u32, u32), draw: impl FnOnce(&Area<'_>) -> Drawn) -> Result<()> {
+    let area = SVGBackend::new(path, size).into_drawing_area();
+    let drawn = area.fill(&WHITE).map_err(Into::into).and_then(|()| draw(&area));
+    drawn.and_then(|()| Ok(area.present()?)).map_err(|error| anyhow!("{}: {error}", path.display()))
+}
+
+fn colour_of(system: &str) -> RGBColor {
+    COLOURS.iter().find(|(name, _)| *name == system).map_or(GREY, |(_, colour)| *colour)
+}
+
+/// Writes a line of text, so many pixels high, beside, above or below a point.
+fn text(area: &Area<'_>, line: &str, at: (i32, i32), size: u32, colour: RGBColor, across: HPos) -> Drawn {
+    let style = ("sans-serif", size).into_font().color(&colour).pos(Pos::new(across, VPos::Center));
+    Ok(area.draw(&Text::new(line, at, style))?)
+}
+
+fn line(area: &Area<'_>, points: Vec<(i32, i32)>, colour: RGBColor, width: u32) -> Drawn {
+    Ok(area.draw(&PathElement::new(points, colour.stroke_width(width)))?)
+}
+
+/// The systems' colours in a row.
+fn legend<'a>(area: &Area<'_>, systems: impl Iterator<Item = &'a str>, (mut x, y): (i32, i32)) -> Drawn {
+    for system in systems {
+        area.draw(&Rectangle::new([(x, y - 5), (x + 11, y + 6)], colour_of(system).filled()))?;
+        text(area, system, (x + 16, y), 13, BLACK, HPos::Left)?;
+        x += LEGEND_WIDTH;
     }
-    let all = metrics.len() as f64;
-    chart.draw_series(LineSeries::new([(0.0, 1.0), (all, 1.0)], BLACK.stroke_width(1)))?;
-    chart.configure_series_labels().background_style(WHITE.mix(0.8)).border_style(BLACK).draw()?;
-    Ok(area.present()?)
+    Ok(())
 }
 
-/// A line of a chart: its name, its colour, its points.
-struct Line {
-    name: String,
-    colour: RGBColor,
-    points: Vec<(f64, f64)>,
+/// Pixels of each system in a legend.
+const LEGEND_WIDTH: i32 = 112;
+
+/// The step between an axis' lines: few of them, at round numbers.
+fn step(most: f64) -> f64 {
+    let power = 10_f64.powf(most.log10().floor());
+    let steps = [0.1, 0.2, 0.5, 1.0, 2.0].map(|part| part * power);
+    steps.into_iter().find(|step| most / step <= 6.0).unwrap_or(most)
 }
 
-fn grown(report: &Report, kind: &str, steps: &[usize]) -> Vec<Line> {
-    let mut lines = Vec::new();
-    for (turn, (system, _)) in report.systems.iter().enumerate() {
-        for load in ["w2", "w4"] {
-            let points = steps.iter().filter_map(|step| {
-                let spread = report.results.spread(system, &format!("w9-{load}-{kind}-{step}"))?;
-                Some((*step as f64, spread.median))
-            });
-            let points: Vec<_> = points.collect();
-            if !points.is_empty() {
-                let colour = COLOURS[turn % COLOURS.len()];
-                lines.push(Line { name: format!("{system} {load}"), colour, points });
+#[cfg(test)]
+mod tests {
+    use hcube_compare::figures::{METRICS, Results};
+
+    use super::*;
+
+    /// A run in which everything was measured in three rounds, with figures far apart.
+    fn everything() -> Charted {
+        let systems: Vec<String> = COLOURS.iter().map(|(name, _)| (*name).to_owned()).collect();
+        let mut results = Results::default();
+        for (turn, system) in systems.iter().enumerate() {
+            for round in 0..3 {
+                for (number, metric) in METRICS.iter().enumerate() {
+                    let figure = 10.0 + (number * 37 + turn * 91 + round * 5) as f64 * (1 + turn) as f64;
+                    results.add(system, metric.name, figure);
+                }
+                for (load, kind, steps) in
+                    [("w2", "topics", &[1, 100, 10_000][..]), ("w4", "peers", &[3, 5, 8, 16])]
+                {
+                    for step in steps {
+                        let figure = 1000.0 * (turn + 1) as f64 - f64::from(*step) / 20.0;
+                        results.add(system, &format!("w9-{load}-{kind}-{step}"), figure);
+                    }
+                }
             }
         }
+        Charted { systems, results }
     }
-    lines
-}
 
-fn growth(kind: &str, lines: &[Line], area: &Area<'_>) -> Result<(), Box<dyn std::error::Error>> {
-    let points = || lines.iter().flat_map(|line| line.points.iter().copied());
-    let last = points().map(|(step, _)| step).fold(1.0, f64::max);
-    let first = points().map(|(step, _)| step).fold(last, f64::min);
-    let most = points().map(|(_, rate)| rate).fold(1.0, f64::max);
-    area.fill(&WHITE)?;
-    let mut chart = ChartBuilder::on(area)
-        .caption(format!("Messages a second with more {kind}: W2 solid dots, W4 rings"), (FONT, 18))
-        .margin(10)
-        .x_label_area_size(40)
-        .y_label_area_size(70)
-        .build_cartesian_2d((first..last * 1.1).log_scale(), 0.0..most * 1.1)?;
-    chart.configure_mesh().x_desc(kind).y_desc("msg/s").draw()?;
-    for line in lines {
-        let (colour, filled) = (line.colour, line.name.ends_with("w2"));
-        let style = if filled { colour.filled() } else { colour.stroke_width(2) };
-        chart.draw_series(LineSeries::new(line.points.iter().copied(), colour.stroke_width(2)))?;
-        chart
-            .draw_series(line.points.iter().map(|point| Circle::new(*point, 4, style)))?
-            .label(line.name.as_str())
-            .legend(move |(x, y)| Circle::new((x + 6, y), 4, style));
+    #[test]
+    fn charts_of_a_full_run_are_small_files() {
+        let folder = tempfile::tempdir().unwrap();
+        draw(&everything(), folder.path()).unwrap();
+        for group in 1..=9 {
+            let text = std::fs::read_to_string(folder.path().join(format!("w{group}.svg"))).unwrap();
+            assert!(text.starts_with("<svg") && text.contains("hcube"), "w{group}");
+            assert!(text.len() < 40_000, "w{group}: {} bytes", text.len());
+        }
     }
-    chart.configure_series_labels().background_style(WHITE.mix(0.8)).border_style(BLACK).draw()?;
-    Ok(area.present()?)
+
+    #[test]
+    fn what_was_not_measured_has_no_chart() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut results = Results::default();
+        results.add("nats-sync", "w1", 900.0);
+        results.add("hcube", "w2", 900.0);
+        draw(&Charted { systems: vec!["hcube".into(), "nats-sync".into()], results }, folder.path()).unwrap();
+        let names: Vec<_> =
+            std::fs::read_dir(folder.path()).unwrap().map(|file| file.unwrap().file_name()).collect();
+        assert_eq!(names, ["w2.svg"]);
+    }
+
+    #[test]
+    fn axes_have_few_lines_at_round_numbers() {
+        assert_eq!([1.0, 3.7, 9.0, 45_000.0].map(step), [0.2, 1.0, 2.0, 10_000.0]);
+    }
 }
