@@ -313,8 +313,8 @@ mod tests {
     #[test]
     fn a_figure_shows_its_rounds() {
         let mut results = Results::default();
-        [20.0, 40.0, 10.0].map(|figure| results.add("hcube", "w1", figure));
-        [4.0, 6.0].map(|figure| results.add("hcube", "w2", figure));
+        [20.0, 40.0, 10.0].into_iter().for_each(|figure| results.add("hcube", "w1", figure));
+        [4.0, 6.0].into_iter().for_each(|figure| results.add("hcube", "w2", figure));
         let scale = Scale { rounds: 3, ..Scale::FULL };
         let report = Report::new(Vec::new(), Vec::new(), scale, vec![("hcube".into(), Vec::new())], results);
         let figures: Vec<String> =
