@@ -82,7 +82,7 @@ impl Group {
         let mut group = Self {
             id,
             replica,
-            raw: raw_node(replica, store, applied, config),
+            raw: raw_node(id, replica, store, applied, config),
             nodes,
             applied,
             confs: History::new(conf),

@@ -56,7 +56,7 @@ impl Group {
         store.append(&entries);
         store.set_hard_state(hard_state);
         store.set_initial(self.conf().clone());
-        self.raw = raw_node(self.replica, store, self.applied, config);
+        self.raw = raw_node(self.id, self.replica, store, self.applied, config);
         self.drawn_for = None;
         self.snapshot_since.clear();
         self.fetching.clear();

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use hcube_core::conf::ConfState;
-use hcube_core::ids::{NodeId, ReplicaId};
+use hcube_core::ids::{GroupId, NodeId, ReplicaId};
 use raft::RawNode;
 use slog::Logger;
 
@@ -23,7 +23,13 @@ pub(crate) struct Start {
 }
 
 /// The crate `raft` over a log, with what is applied of it.
-pub(super) fn raw_node(replica: ReplicaId, store: Store, applied: u64, config: &Config) -> RawNode<Store> {
+pub(super) fn raw_node(
+    group: GroupId,
+    replica: ReplicaId,
+    store: Store,
+    applied: u64,
+    config: &Config,
+) -> RawNode<Store> {
     let raft = raft::Config {
         id: replica.0,
         election_tick: config.election_ticks,
@@ -35,8 +41,8 @@ pub(super) fn raw_node(replica: ReplicaId, store: Store, applied: u64, config: &
         pre_vote: true,
         max_uncommitted_size: config.uncommitted_bytes,
         max_committed_size_per_ready: config.committed_bytes,
-        // `commits` tells followers what is committed.
-        skip_bcast_commit: true,
+        // `commits` tells followers what is committed; the metadata is rare, and waited for by whoever changed it.
+        skip_bcast_commit: group != GroupId::META,
         ..Default::default()
     };
     // What a group does is reported as roles and metrics; the crate's own log would name it a second time.
