@@ -68,11 +68,9 @@ impl Handle {
     /// Hands the requests over that were made since the last call; to be called whenever some may have been.
     pub(crate) fn hand_over(&self) {
         let Some(gathered) = &self.gathered else { return };
-        let mut all = std::mem::take(&mut *gathered.lock().unwrap_or_else(PoisonError::into_inner));
-        match all.len() {
-            0 => {}
-            1 => all.drain(..).for_each(|asking| self.shared.inputs.send(Input::Request(asking))),
-            _ => self.shared.inputs.send(Input::Requests(all)),
+        let all = std::mem::take(&mut *gathered.lock().unwrap_or_else(PoisonError::into_inner));
+        if !all.is_empty() {
+            self.shared.inputs.send(Input::Requests(all));
         }
     }
 

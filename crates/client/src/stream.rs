@@ -93,19 +93,19 @@ pub(crate) struct Due {
 impl Due {
     /// Waits for it, for so long as one attempt may take and as there is time left.
     pub(crate) async fn outcome(self, attempt: Duration, left: Duration) -> Result<Stored, Failed> {
-        let endpoint = self.endpoint.to_string();
+        let endpoint = || self.endpoint.to_string();
         match timeout(attempt.min(left), self.outcome).await {
             Ok(Ok(outcome)) => outcome,
             Ok(Err(_ended)) => {
                 let reason = "the stream ended".to_owned();
-                Err(Failed::Error(Error::Broken { endpoint, reason }))
+                Err(Failed::Error(Error::Broken { endpoint: endpoint(), reason }))
             }
             Err(_elapsed) => {
                 // A batch that waits is no silent peer; one that says nothing at all is given up.
                 if left >= attempt && self.stream.heard.load(Ordering::Relaxed) == self.heard_before {
                     self.stream.task.abort();
                 }
-                Err(Failed::Error(Error::Silent { endpoint }))
+                Err(Failed::Error(Error::Silent { endpoint: endpoint() }))
             }
         }
     }
@@ -212,13 +212,14 @@ impl Connecting {
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
             return response.upgrade().await.map_err(unreachable);
         }
-        let error =
-            if response.status().is_success() { None } else { Some(refusal(response, &self.endpoint).await) };
-        match error {
-            Some(Ok(problem)) if !is_ignorance(problem.code) => Err(Failed::Error(problem.into())),
-            Some(Err(error)) => Err(Failed::Error(error)),
-            _ => Err(Failed::Unsupported),
+        if response.status().is_success() {
+            return Err(Failed::Unsupported);
         }
+        Err(match refusal(response, &self.endpoint).await {
+            Ok(problem) if is_ignorance(problem.code) => Failed::Unsupported,
+            Ok(problem) => Failed::Error(problem.into()),
+            Err(error) => Failed::Error(error),
+        })
     }
 }
 
@@ -279,14 +280,15 @@ async fn send(
             lock(waiting).insert(number, reply);
             let publish = Publish { number, topic, partition, batch };
             buffer.extend_from_slice(&publish.head());
-            if publish.batch.len() < LARGE_BYTES {
+            let is_large = publish.batch.len() >= LARGE_BYTES;
+            if !is_large {
                 buffer.extend_from_slice(&publish.batch);
             }
-            if publish.batch.len() >= LARGE_BYTES || buffer.len() >= WRITE_BYTES {
+            if is_large || buffer.len() >= WRITE_BYTES {
                 writer.write_all(&buffer).await?;
                 buffer.clear();
             }
-            if publish.batch.len() >= LARGE_BYTES {
+            if is_large {
                 writer.write_all(&publish.batch).await?;
             }
             next = queue.try_recv().ok();

@@ -104,7 +104,7 @@ impl Group {
 
     pub fn tick(&mut self, config: &Config) {
         self.ticks += 1;
-        self.commits.tick();
+        self.commits.hurry();
         if self.leads() || self.may_stand() {
             self.raw.tick();
         }
@@ -345,6 +345,7 @@ impl Group {
         }
         if let Some(changes) = changes {
             if !changes.is_empty() {
+                // Who votes is known as soon as this replica starts again.
                 self.commits.hurry();
             }
             for (index, change) in changes {

@@ -19,31 +19,26 @@ fn cube() -> Cube {
     Cube::new(black_box(PEERS)).unwrap()
 }
 
-fn next_hops() -> Step {
+/// Asks something of each vertex.
+fn of_each<R>(ask: impl Fn(&Cube, Vertex) -> R + 'static) -> Step {
     let cube = cube();
     repeat(move || {
-        for from in cube.vertices() {
-            black_box(cube.next_hop(black_box(ROOT), from));
+        for vertex in cube.vertices() {
+            black_box(ask(&cube, black_box(vertex)));
         }
     })
+}
+
+fn next_hops() -> Step {
+    of_each(|cube, to| cube.next_hop(ROOT, to))
 }
 
 fn routes() -> Step {
-    let cube = cube();
-    repeat(move || {
-        for from in cube.vertices() {
-            black_box(cube.route(black_box(from), ROOT));
-        }
-    })
+    of_each(|cube, from| cube.route(from, ROOT))
 }
 
 fn broadcast() -> Step {
-    let cube = cube();
-    repeat(move || {
-        for at in cube.vertices() {
-            black_box(cube.broadcast_children(black_box(at), ROOT));
-        }
-    })
+    of_each(|cube, at| cube.broadcast_children(at, ROOT))
 }
 
 fn homes() -> Step {

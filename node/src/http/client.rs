@@ -217,8 +217,8 @@ async fn dispatch(operation: Operation, call: Call<'_>, body: Incoming) -> Resul
         Operation::DescribeCluster => cluster::describe(&call.shared.planner, peer).await,
         Operation::PlanCluster => cluster::plan(&call.shared.planner, peer, call.parts.uri.query()).await,
         Operation::FindRoute => cluster::route(peer, call.name(), call.parts.uri.query()).await,
-        // The first four are answered by `probe`, the fifth before; the others stand at the other port, where `resolve` looks
-        // for them.
+        // The first four are answered by `probe`, the fifth by `admit`; the others stand at the other port, where
+        // `resolve` looks for them.
         Operation::Health
         | Operation::Ready
         | Operation::Metrics

@@ -86,15 +86,12 @@ pub(super) async fn publish_batch(
     partition: u16,
     batch: Batch,
 ) -> Result<Stored, Problem> {
-    let asked = asked(batch.producer().id);
     let part = Part { partition, batch };
     let topic = peer.topic(topic).await?;
-    within(&topic, partition)?;
-    let done = match append(peer, &topic, &part, asked).await {
+    let done = match append_batch(peer, &topic, &part).await {
         Err(problem) if problem.code == Code::UnknownTopic => {
             let topic = peer.find_again(&topic).await?;
-            within(&topic, partition)?;
-            append(peer, &topic, &part, asked).await?
+            append_batch(peer, &topic, &part).await?
         }
         appended => appended?,
     };
@@ -121,11 +118,8 @@ async fn publish_to(
         Content::Batch(batch) => {
             // The format demands a partition; 0 is never taken unsaid.
             let partition = request.partition.unwrap_or_default();
-            within(topic, partition)?;
             let part = Part { partition, batch: batch.clone() };
-            let asked = asked(batch.producer().id);
-            let done = append(peer, topic, &part, asked).await?;
-            Ok(acknowledged(peer, &done))
+            Ok(acknowledged(peer, &append_batch(peer, topic, &part).await?))
         }
         Content::Messages(messages) => {
             if let Some(partition) = request.partition {
@@ -185,6 +179,12 @@ struct Done {
     ack: PublishAck,
     replicas: u8,
     path: Vec<Vertex>,
+}
+
+/// Appends a batch that a client built.
+async fn append_batch(peer: &Peer, topic: &Topic, part: &Part) -> Result<Done, Problem> {
+    within(topic, part.partition)?;
+    append(peer, topic, part, asked(part.batch.producer().id)).await
 }
 
 async fn append(peer: &Peer, topic: &Topic, part: &Part, asked: Asked) -> Result<Done, Problem> {

@@ -236,45 +236,30 @@ struct Poll {
 
 impl Poll {
     /// Reads on and on. Ends with a problem that a repetition cannot mend, or with its listener.
-    async fn run(mut self) {
-        let mut pause = PAUSE.0;
+    async fn run(mut self) -> Result<(), Gone> {
         // Until it is known that there is nothing left to read, a read does not wait.
         let mut wait_ms = 0;
         loop {
             let most = Most { wait_ms, ..self.most };
-            match self.reader.read(self.partition, From::Offset(self.from), most).await {
+            match read(&self.reader, self.partition, self.from, most).await {
                 Ok(chunk) if chunk.batches.is_empty() => {
-                    pause = PAUSE.0;
                     wait_ms = match self.join() {
-                        Joined::Here(feed, chunks) => match self.follow(feed, chunks).await {
-                            Ok(()) => 0,
-                            Err(Gone) => return,
-                        },
+                        Joined::Here(feed, chunks) => {
+                            self.follow(feed, chunks).await?;
+                            0
+                        }
                         // There is something already, or there will never be.
                         Joined::Behind => WAIT_MS,
                     };
                 }
                 Ok(chunk) => {
-                    pause = PAUSE.0;
                     wait_ms = 0;
                     let end = end(&chunk).unwrap_or(self.from);
-                    let handed = match self.hand_on(Arrived::Own(chunk), end) {
-                        Ok(true) => Ok(()),
-                        Ok(false) => self.room().await,
-                        Err(Gone) => Err(Gone),
-                    };
-                    if handed.is_err() {
-                        return;
+                    if !self.hand_on(Arrived::Own(chunk), end)? {
+                        self.room().await?;
                     }
                 }
-                Err(problem) if is_passing(&problem) => {
-                    sleep(pause).await;
-                    pause = (2 * pause).min(PAUSE.1);
-                }
-                Err(problem) => {
-                    let _gone = self.chunks.send(Err(problem)).await;
-                    return;
-                }
+                Err(problem) => return self.chunks.send(Err(problem)).await.map_err(|_| Gone),
             }
         }
     }
@@ -333,32 +318,38 @@ impl Poll {
 /// Reads a partition's end for everybody who waits there.
 async fn feed_on(reader: Reader, partition: u16, feed: Weak<Feed>) {
     let most = Most { records: 10_000, bytes: SHARE_BYTES.1, wait_ms: WAIT_MS };
-    let mut pause = PAUSE.0;
     loop {
         let Some(from) = feed.upgrade().map(|feed| feed.next()) else { return };
-        let read = reader.read(partition, From::Offset(from), most).await;
+        let read = read(&reader, partition, from, most).await;
         let Some(feed) = feed.upgrade() else { return };
         match read {
-            Ok(chunk) if chunk.batches.is_empty() => pause = PAUSE.0,
+            Ok(chunk) if chunk.batches.is_empty() => {}
             Ok(chunk) => {
-                pause = PAUSE.0;
                 let Some(end) = end(&chunk) else {
                     let damage = || Problem::new(Code::Damaged, "a stored batch does not decode here");
                     return feed.end(chunk.messages().err().unwrap_or_else(damage));
                 };
                 feed.push(feed::Shared::new(chunk, end));
             }
-            Err(problem) if is_passing(&problem) => {
-                drop(feed);
-                sleep(pause).await;
-                pause = (2 * pause).min(PAUSE.1);
-            }
             Err(problem) => return feed.end(problem),
         }
     }
 }
 
-/// A subscription outlives elections and busy moments.
+/// Reads a partition. Elections and busy moments pass.
+async fn read(reader: &Reader, partition: u16, from: u64, most: Most) -> Result<Chunk, Problem> {
+    let mut pause = PAUSE.0;
+    loop {
+        match reader.read(partition, From::Offset(from), most).await {
+            Err(problem) if is_passing(&problem) => {
+                sleep(pause).await;
+                pause = (2 * pause).min(PAUSE.1);
+            }
+            read => return read,
+        }
+    }
+}
+
 fn is_passing(problem: &Problem) -> bool {
     matches!(problem.code, Code::NoLeader | Code::Overloaded | Code::Timeout)
 }

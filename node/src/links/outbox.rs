@@ -77,16 +77,8 @@ impl Outbox {
         if first && !state.busy && payload.len() <= AT_ONCE_BYTES {
             let mut message = Vec::with_capacity(wire::HEADER_BYTES + payload.len());
             wire::put(&mut message, Kind::Frame, &payload);
-            match self.send_now(&message) {
-                0 => {}
-                sent if sent == message.len() => return true,
-                sent => {
-                    state.bytes += message.len() - sent;
-                    state.waiting.begun = message.split_off(sent);
-                    drop(state);
-                    self.news.notify_one();
-                    return true;
-                }
+            if self.send_now(&mut state, message) {
+                return true;
             }
         }
         state.bytes += payload.len();
@@ -106,13 +98,8 @@ impl Outbox {
         }
         let mut message = Vec::with_capacity(wire::HEADER_BYTES);
         wire::put(&mut message, Kind::Alive, &[]);
-        let sent = self.send_now(&message);
-        if sent > 0 && sent < message.len() {
-            state.bytes += message.len() - sent;
-            state.waiting.begun = message.split_off(sent);
-            drop(state);
-            self.news.notify_one();
-        }
+        // A socket that takes nothing has something to send already.
+        self.send_now(&mut state, message);
     }
 
     /// Waits for something to send and takes all of it; none once the outbox is closed. Until the next call nobody
@@ -165,12 +152,18 @@ impl Outbox {
         self.news.notify_one();
     }
 
-    /// Bytes that the socket takes without waiting. What is wrong with it the writer finds out.
-    fn send_now(&self, message: &[u8]) -> usize {
-        let Some(Socket { half, sent_bytes }) = &self.socket else { return 0 };
-        let sent = half.try_write(message).unwrap_or(0);
+    /// Sends a message as far as the socket takes it without waiting, and leaves the rest to the writer. False where the
+    /// socket takes nothing; what is wrong with it the writer finds out.
+    fn send_now(&self, state: &mut State, mut message: Vec<u8>) -> bool {
+        let Some(Socket { half, sent_bytes }) = &self.socket else { return false };
+        let sent = half.try_write(&message).unwrap_or(0);
         sent_bytes.inc_by(sent as u64);
-        sent
+        if sent > 0 && sent < message.len() {
+            state.bytes += message.len() - sent;
+            state.waiting.begun = message.split_off(sent);
+            self.news.notify_one();
+        }
+        sent > 0
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

@@ -156,19 +156,17 @@ impl Worker {
             if let Some(outcome) = &outcome {
                 seat.client.note(&endpoint, false, outcome.as_ref().err());
             }
-            match outcome {
-                Some(Ok(delivered)) if self.acknowledges(&delivered, entries.len()) => {
-                    self.leader = delivered.leader;
-                    self.settle(delivered.ack, entries);
-                }
-                refused => {
+            let acknowledged = outcome.map(|outcome| {
+                outcome.and_then(|delivered| self.acknowledged(delivered, &endpoint, entries.len()))
+            });
+            match acknowledged {
+                Some(Ok(ack)) => self.settle(ack, entries),
+                unsettled => {
                     fails = true;
                     // Nothing of it counts as under way any more: each takes a place of its own when it is sent again.
                     ahead.iter_mut().for_each(|sent| sent.permit = None);
-                    // An answer that makes no sense is no refusal.
-                    let maybe_stored =
-                        refused.is_some_and(|outcome| outcome.err().is_none_or(|e| e.maybe_done()));
-                    self.deliver(entries, maybe_stored, began).await;
+                    let error = unsettled.and_then(Result::err);
+                    self.deliver(entries, error.is_some_and(|error| error.maybe_done()), began).await;
                 }
             }
         }
@@ -181,10 +179,9 @@ impl Worker {
             seat.client.inner.directory.candidates(self.leader, Instant::now()).into_iter().next()?;
         let entries = self.waiting.take_batch(&seat.settings);
         seat.spread.leaves(self.partition);
-        let before: usize = ahead.iter().map(|sent| sent.entries.len()).sum();
-        let identity = Identity { sequence: self.identity.sequence + before as u64, ..self.identity };
+        let before = ahead.iter().map(|sent| sent.entries.len()).sum();
         // What cannot be built or sent is told when its turn comes.
-        let batch = Batch::build(identity, entries.iter().map(|entry| &entry.record)).ok();
+        let batch = self.batch(before, &entries).ok();
         let due = batch.and_then(|batch| seat.client.send(self.addressed(&seat.topic, &batch), &endpoint));
         Some(Sent { entries, due, endpoint, began: Instant::now(), permit: Some(permit) })
     }
@@ -274,7 +271,7 @@ impl Worker {
         let mut attempts = client.attempts(seat.settings.delivery_timeout.saturating_sub(began.elapsed()));
         attempts.prefer = self.leader;
         attempts.maybe_done = maybe_stored;
-        let mut batch = self.batch(entries)?;
+        let mut batch = self.batch(0, entries)?;
         loop {
             let endpoint = attempts.endpoint();
             let patience = client.inner.settings.request_timeout.min(attempts.time_left());
@@ -298,7 +295,7 @@ impl Worker {
                     Ok(publisher) => {
                         self.identity =
                             Identity { id: publisher.producer_id, epoch: publisher.epoch, sequence: 0 };
-                        batch = self.batch(entries)?;
+                        batch = self.batch(0, entries)?;
                         continue;
                     }
                     Err(error) => return Err((error, false)),
@@ -310,8 +307,10 @@ impl Worker {
         }
     }
 
-    fn batch(&self, entries: &[Entry]) -> Result<Batch, (Error, bool)> {
-        Batch::build(self.identity, entries.iter().map(|entry| &entry.record))
+    /// The batch behind so many messages that are not acknowledged yet.
+    fn batch(&self, before: usize, entries: &[Entry]) -> Result<Batch, (Error, bool)> {
+        let identity = Identity { sequence: self.identity.sequence + before as u64, ..self.identity };
+        Batch::build(identity, entries.iter().map(|entry| &entry.record))
             .map_err(|error| (Problem::from(error).into(), false))
     }
 
@@ -328,7 +327,7 @@ impl Worker {
         messages: usize,
     ) -> Result<PublishAck, Error> {
         let ack = delivered.ack;
-        if !self.acknowledges(&delivered, messages) {
+        if ack.partition != self.partition || ack.count as usize != messages {
             let reason = format!(
                 "it acknowledges {} messages of partition {} instead of {messages} of {}",
                 ack.count, ack.partition, self.partition
@@ -340,10 +339,6 @@ impl Worker {
             self.seat.client.learn_members();
         }
         Ok(ack)
-    }
-
-    fn acknowledges(&self, delivered: &Delivered, messages: usize) -> bool {
-        delivered.ack.partition == self.partition && delivered.ack.count as usize == messages
     }
 }
 

@@ -18,7 +18,7 @@ use super::{Group, Turn};
 pub(super) struct Commits {
     /// The hard state has changed since it was written.
     unwritten: bool,
-    /// A tick has passed over it.
+    /// It is not to wait for another write any longer.
     overdue: bool,
     /// The term in which this replica tells, and the greatest commit index that each follower was sent in it.
     told: (u64, BTreeMap<u64, u64>),
@@ -29,11 +29,7 @@ impl Commits {
         self.unwritten = true;
     }
 
-    pub fn tick(&mut self) {
-        self.overdue = self.unwritten;
-    }
-
-    /// What is committed changed who votes: a replica shall know that as soon as it starts again.
+    /// What has changed is written now: a tick has passed, or a replica shall know it as soon as it starts again.
     pub fn hurry(&mut self) {
         self.overdue = self.unwritten;
     }
@@ -72,27 +68,23 @@ impl Group {
     }
 
     /// The followers that have not been told of what is committed, where this replica leads.
-    fn untold(&self) -> Vec<u64> {
+    fn untold(&self) -> impl Iterator<Item = u64> {
         let (term, told) = &self.commits.told;
-        let commit = self.commit();
-        let knows =
-            |id: &u64| *term == self.raw.raft.term && told.get(id).is_some_and(|told| *told >= commit);
+        let (commit, is_present) = (self.commit(), *term == self.raw.raft.term);
+        let knows = move |id: &u64| is_present && told.get(id).is_some_and(|told| *told >= commit);
         let others =
             self.raw.raft.prs().iter().map(|(id, _)| *id).filter(|id| ReplicaId(*id) != self.replica);
-        others.filter(|id| !knows(id)).collect()
+        others.filter(move |id| self.leads() && !knows(id))
     }
 
     pub fn has_untold(&self) -> bool {
-        self.leads() && !self.untold().is_empty()
+        self.untold().next().is_some()
     }
 
     /// Tells followers what is committed; one that cannot be told now hears it with a heartbeat.
     pub fn tell_commit(&mut self) {
-        if !self.leads() {
-            return;
-        }
         let (commit, term) = (self.commit(), self.raw.raft.term);
-        for follower in self.untold() {
+        for follower in self.untold().collect::<Vec<_>>() {
             self.raw.raft.send_append(follower);
             self.commits.tell(follower, commit, term);
         }
