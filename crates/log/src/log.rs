@@ -17,9 +17,11 @@ mod open;
 mod plan;
 mod prepare;
 mod reclaim;
+mod retired;
 
 pub(crate) use group::Group;
 pub use prepare::{Prepare, Prepared};
+use retired::Retired;
 
 /// How a log behaves.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,7 +47,7 @@ pub struct Stats {
     pub sealed_segments: usize,
     /// Segments at the old end that no group needs any more.
     pub reclaimable_segments: usize,
-    /// Bytes of all segments.
+    /// Bytes of all segments, and of what is kept to become one.
     pub bytes: u64,
     /// Groups with a replica here.
     pub groups: usize,
@@ -66,6 +68,8 @@ pub struct Log<D: Disk> {
     files: Files<D>,
     /// Bytes of each of these segments.
     sizes: BTreeMap<u64, u64>,
+    /// Files of segments that are not needed any more.
+    retired: Vec<Retired<D>>,
     /// Where the next frame goes; its segment is the active one.
     head: Place,
     /// The CRC of the last frame.
@@ -103,7 +107,7 @@ impl<D: Disk> Log<D> {
             plan.add(op)?;
         }
         let done = plan.finish();
-        self.carry_out(&done.frames, done.head)?;
+        self.carry_out(&done)?;
         let positions = done.positions;
         self.commit(done.changes);
         self.prepare_when_half_full();
@@ -141,7 +145,7 @@ impl<D: Disk> Log<D> {
             return Ok(false);
         }
         let done = self.plan()?.finish_with_frontier();
-        self.carry_out(&done.frames, done.head)?;
+        self.carry_out(&done)?;
         self.sync()?;
         Ok(true)
     }
@@ -171,7 +175,7 @@ impl<D: Disk> Log<D> {
             segments: self.sizes.len(),
             sealed_segments: self.sizes.range(..self.head.segment).count(),
             reclaimable_segments: self.reclaimable().len(),
-            bytes: self.sizes.values().sum(),
+            bytes: self.sizes.values().sum::<u64>() + self.retired_bytes(),
             groups: self.groups.len(),
             full: self.full,
         }
@@ -197,7 +201,7 @@ impl<D: Disk> Log<D> {
         let oldest = self.sizes.first_key_value().map_or(self.head.segment, |(number, _)| *number);
         plan.add_mark(Kind::Low, oldest);
         let done = plan.finish();
-        self.carry_out(&done.frames, done.head)?;
+        self.carry_out(&done)?;
         self.sync()?;
         self.broken_all = None;
         Ok(())

@@ -32,7 +32,7 @@ pub(crate) struct Loaded {
 /// How the scan ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum End {
-    /// Here the log goes on; what lies behind is cut. Each segment with the end of its non-zero bytes.
+    /// Here the log goes on; what lies behind is cut. Each segment with the end of the last frame that has its head.
     Cut(Place, Vec<(u64, u64)>),
     /// In damage, with nothing behind it: the log cannot go on in any of its segments.
     Damaged,
@@ -55,7 +55,7 @@ pub(crate) struct Scanned {
 struct Survey {
     /// The highest place known to have been durable.
     durable: Option<Place>,
-    /// Each segment with the end of its non-zero bytes.
+    /// Each segment with the end of the last frame that has its head.
     ends: Vec<(u64, u64)>,
 }
 
@@ -118,7 +118,7 @@ pub(crate) fn load<D: Disk>(disk: &D, log_salt: u64, number: u64) -> Result<Load
 
 impl Loaded {
     /// The end of the bytes that are not zero, at least the header's end.
-    fn end(&self) -> u64 {
+    fn written(&self) -> u64 {
         let mut frames = self.raw.get(segment::HEADER_BYTES as usize..).unwrap_or_default();
         // Whole pages first: the rest of a segment is mostly blank.
         while let Some((rest, page)) = frames.split_last_chunk::<PAGE_BYTES>()
@@ -131,17 +131,18 @@ impl Loaded {
     }
 
     fn is_blank(&self) -> bool {
-        self.end() == u64::from(segment::HEADER_BYTES)
+        self.written() == u64::from(segment::HEADER_BYTES)
     }
 
-    /// The valid frames from `offset` on, wherever they begin.
-    fn frames_from(&self, offset: u32) -> impl Iterator<Item = (u32, Head)> {
+    /// What has a frame's head from `offset` on, wherever it begins, and whether it is valid.
+    fn heads_from(&self, offset: u32) -> impl Iterator<Item = (u32, Head, bool)> {
         let start = (offset as usize).next_multiple_of(ALIGNMENT);
-        let end = usize::try_from(self.end()).unwrap_or(usize::MAX);
+        let end = usize::try_from(self.written()).unwrap_or(usize::MAX);
         (start..end).step_by(ALIGNMENT).filter_map(|at| {
             let at = u32::try_from(at).ok()?;
             match frame::parse(&self.raw, self.salt, at) {
-                Parsed::Valid(head, _) => Some((at, head)),
+                Parsed::Valid(head, _) => Some((at, head, true)),
+                Parsed::BadPayload(head, ..) => Some((at, head, false)),
                 _ => None,
             }
         })
@@ -271,7 +272,8 @@ impl<D: Disk> Scan<'_, D> {
     /// Moves to the next valid frame at or behind this place, in this segment or a later one.
     fn find_next_valid(&mut self) -> Result<bool, OpenError> {
         loop {
-            if let Some((offset, _)) = self.current.frames_from(self.offset).next() {
+            let next = self.current.heads_from(self.offset).find(|(_, _, valid)| *valid);
+            if let Some((offset, ..)) = next {
                 self.offset = offset;
                 return Ok(true);
             }
@@ -301,17 +303,20 @@ impl<D: Disk> Scan<'_, D> {
 
 impl Survey {
     fn look_at(&mut self, segment: &Loaded, offset: u32) {
-        self.ends.push((segment.number, segment.end()));
         if !segment.sound && !segment.is_blank() {
             self.raise(Place { segment: segment.number, offset: u32::MAX });
         }
-        for (_, head) in segment.frames_from(offset) {
-            if head.kind() == Some(Kind::Frontier)
+        let mut end = u64::from(offset);
+        for (at, head, valid) in segment.heads_from(offset) {
+            end = end.max(u64::from(at) + head.frame_bytes() as u64);
+            if valid
+                && head.kind() == Some(Kind::Frontier)
                 && let Ok(place) = state::frontier(&head)
             {
                 self.raise(place);
             }
         }
+        self.ends.push((segment.number, end.min(segment.raw.len() as u64)));
     }
 
     fn raise(&mut self, place: Place) {

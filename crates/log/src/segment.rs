@@ -1,11 +1,13 @@
 //! Segments: the files of the write-ahead log.
 //!
-//! `log/<number, 20 digits>.wal`, counted up from 1, deleted and never recycled. The first 64 bytes are the
-//! header, the rest are frames and, behind them, zeros. Header, little-endian: magic `HCUBEWAL`, format version
-//! `u32`, 4 zero bytes, number `u64`, log salt `u64`, bytes of the segment `u64`, 20 zero bytes, crc32c of all
-//! before `u32`.
+//! `log/<number, 20 digits>.wal`, counted up from 1. The first 64 bytes are the header, the rest are frames and, behind
+//! them, zeros or what a segment of another number left there, whose frames are none under this number's salt. Where the
+//! log has gone on in the next segment, zeros stand behind the last frame: a head's length, or all that there is room for.
+//! Header, little-endian: magic `HCUBEWAL`, format version `u32`, 4 zero bytes, number `u64`, log salt `u64`, bytes of
+//! the segment `u64`, 20 zero bytes, crc32c of all before `u32`.
 //!
-//! A segment is written whole, synced, and only then given its name, so one that has its name is complete.
+//! A segment is written whole, or a file that was one before gets another header; it is synced and only then given its
+//! name, so one that has its name is complete.
 
 use std::io;
 use std::sync::Arc;
@@ -120,6 +122,12 @@ pub(crate) fn fill<D: Disk>(
         // What little room there is must not be kept by a file of no use. The first error is the one to tell.
         let _ = disk.remove(temporary);
     })
+}
+
+/// Makes a segment under a temporary path of a file that has the size and was a segment of a lower number.
+pub(crate) fn refit<F: File>(file: &F, number: u64, salt: u64, bytes: u64) -> io::Result<()> {
+    file.write_at(&encode_header(number, salt, bytes), 0)?;
+    file.sync_data()
 }
 
 /// Gives a filled segment its name, durably.

@@ -21,6 +21,8 @@ use crate::metrics::{Metrics, Queue};
 
 /// A log that had nothing to do for so long marks its end, so that damage there can be told from a tear.
 const IDLE_AFTER: Duration = Duration::from_millis(50);
+/// A log that had nothing to do for so long gives the room of files back that it keeps to use them again.
+const RELEASE_AFTER: Duration = Duration::from_secs(30);
 /// How often the disk's state is looked at and told.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 
@@ -57,6 +59,8 @@ pub(super) struct LogThread<D: Disk> {
     waiting: VecDeque<Write>,
     idle: bool,
     looked: Instant,
+    /// When the last write was done.
+    wrote: Instant,
     /// Whether the core was told last that the disk is full.
     told_full: bool,
 }
@@ -72,7 +76,19 @@ impl<D: Disk> LogThread<D> {
     ) -> Self {
         let looked = Instant::now();
         let waiting = VecDeque::new();
-        Self { log, jobs, orders, core, metrics, abandoned, waiting, idle: false, looked, told_full: false }
+        Self {
+            log,
+            jobs,
+            orders,
+            core,
+            metrics,
+            abandoned,
+            waiting,
+            idle: false,
+            looked,
+            wrote: looked,
+            told_full: false,
+        }
     }
 
     /// Runs until it is told to stop.
@@ -138,8 +154,9 @@ impl<D: Disk> LogThread<D> {
             return;
         }
         self.idle = false;
+        self.wrote = Instant::now();
         if sync {
-            let began = Instant::now();
+            let began = self.wrote;
             if let Err(error) = self.log.sync() {
                 fatal("the log", &error);
             }
@@ -182,7 +199,7 @@ impl<D: Disk> LogThread<D> {
         let stats = self.log.stats();
         if stats.reclaimable_segments > 0 {
             match self.log.reclaim() {
-                Ok(segments) => tracing::debug!(segments, "log segments deleted"),
+                Ok(segments) => tracing::debug!(segments, "log segments are not needed any more"),
                 // Their content has to be copied first, and there is no room for it yet.
                 Err(WriteError::Full) => {}
                 Err(error) => fatal("the log", &error),
@@ -190,6 +207,11 @@ impl<D: Disk> LogThread<D> {
         }
         // Also when the disk is full: this is how it is found out that there is room again.
         self.order_segment();
+        if now > self.wrote + RELEASE_AFTER
+            && let Err(error) = self.log.release_retired()
+        {
+            tracing::warn!(%error, "a file of the log that is not needed cannot be deleted");
+        }
         let full = self.log.is_full() || !self.waiting.is_empty();
         let pressure: Vec<GroupId> = self.log.pressure();
         if full != self.told_full || !pressure.is_empty() {

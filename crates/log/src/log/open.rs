@@ -69,6 +69,7 @@ impl<D: Disk> Log<D> {
             salt,
             files: Arc::new(RwLock::new(BTreeMap::new())),
             sizes: BTreeMap::new(),
+            retired: Vec::new(),
             head: nowhere,
             chain: 0,
             durable: nowhere,

@@ -41,6 +41,7 @@ pub(super) struct Changes {
 pub(super) struct Plan<'l, 'a, D: Disk> {
     log: &'l Log<D>,
     frames: Vec<Frame<'a>>,
+    ends: Vec<Place>,
     head: Place,
     changes: Changes,
     positions: Vec<Position>,
@@ -48,8 +49,10 @@ pub(super) struct Plan<'l, 'a, D: Disk> {
 
 /// A batch ready to be written.
 pub(super) struct Done<'a> {
-    pub(super) frames: Vec<Frame<'a>>,
-    pub(super) head: Place,
+    frames: Vec<Frame<'a>>,
+    /// Where segments end behind which the log goes on.
+    ends: Vec<Place>,
+    head: Place,
     pub(super) changes: Changes,
     pub(super) positions: Vec<Position>,
 }
@@ -96,7 +99,8 @@ impl<'a, D: Disk> Plan<'_, 'a, D> {
 
     /// The batch. An empty one writes nothing, not even a frontier.
     pub(super) fn finish(self) -> Done<'a> {
-        Done { frames: self.frames, head: self.head, changes: self.changes, positions: self.positions }
+        let Self { frames, ends, head, changes, positions, .. } = self;
+        Done { frames, ends, head, changes, positions }
     }
 
     /// A batch of a frontier frame alone, when there is no other frame.
@@ -237,6 +241,7 @@ impl<'a, D: Disk> Plan<'_, 'a, D> {
         head.length = u32::try_from(length).expect("a payload fits a segment, and that has less than 4 GiB");
         let bytes = head.frame_bytes() as u64;
         while u64::from(self.head.offset) + bytes > self.log.segment_size(self.head.segment) {
+            self.ends.push(self.head);
             self.head = Place { segment: self.head.segment + 1, offset: segment::HEADER_BYTES };
         }
         let place = self.head;
@@ -259,6 +264,7 @@ impl<D: Disk> Log<D> {
         Ok(Plan {
             log: self,
             frames: Vec::new(),
+            ends: Vec::new(),
             head: self.head,
             changes: Changes::default(),
             positions: Vec::new(),
@@ -271,7 +277,8 @@ impl<D: Disk> Log<D> {
     }
 
     /// Hands the planned frames to the disk: one write for each segment they touch.
-    pub(super) fn carry_out(&mut self, frames: &[Frame<'_>], head: Place) -> Result<(), WriteError> {
+    pub(super) fn carry_out(&mut self, done: &Done<'_>) -> Result<(), WriteError> {
+        let Done { frames, head, .. } = done;
         self.make_segments_up_to(head.segment)?;
         let mut chain = self.chain;
         let mut buffer = std::mem::take(&mut self.buffer);
@@ -286,23 +293,33 @@ impl<D: Disk> Log<D> {
                 chain = linked.encode(&mut buffer, salt, frame.place.offset, [&frame.prefix, frame.payload]);
             }
             debug_assert_eq!(buffer.len(), bytes, "frames of one part lie side by side");
-            if let Err(error) = self.file(segment).write_at(&buffer, start.into()) {
-                // Part of it may have arrived; only a new scan could tell.
-                self.poisoned = true;
-                return Err(WriteError::Io(error));
-            }
-            self.dirty.insert(segment);
+            self.write_bytes(&buffer, Place { segment, offset: start })?;
+        }
+        for end in &done.ends {
+            // What a file held before it became this segment must not stand where the next frame would.
+            let room = self.segment_size(end.segment).saturating_sub(end.offset.into());
+            let zeros = &[0; HEAD_BYTES][..HEAD_BYTES.min(usize::try_from(room).unwrap_or(HEAD_BYTES))];
+            self.write_bytes(zeros, *end)?;
         }
         buffer.clear();
         buffer.shrink_to(BUFFER_BYTES_KEPT);
         self.buffer = buffer;
         if let Some(last) = frames.last() {
             self.chain = chain;
-            self.head = head;
+            self.head = *head;
             self.batch_open = true;
             self.idle_marked = last.head.kind() == Some(Kind::Frontier);
         }
         Ok(())
+    }
+
+    fn write_bytes(&mut self, bytes: &[u8], at: Place) -> Result<(), WriteError> {
+        self.dirty.insert(at.segment);
+        self.file(at.segment).write_at(bytes, at.offset.into()).map_err(|error| {
+            // Part of it may have arrived; only a new scan could tell.
+            self.poisoned = true;
+            WriteError::Io(error)
+        })
     }
 
     /// Takes over what a written batch changed.

@@ -8,7 +8,7 @@
 use std::io;
 use std::sync::{Arc, PoisonError};
 
-use super::Log;
+use super::{Log, Retired};
 use crate::disk::Disk;
 use crate::error::WriteError;
 use crate::segment;
@@ -20,32 +20,39 @@ pub struct Prepare<D: Disk> {
     number: u64,
     salt: u64,
     bytes: u64,
+    /// The file to make it of, where there is one.
+    retired: Option<Retired<D>>,
 }
 
 /// What became of a [`Prepare`].
 #[derive(Debug)]
 pub struct Prepared<D: Disk> {
-    temporary: String,
+    /// The path until it gets its name.
+    path: String,
     number: u64,
     bytes: u64,
     made: io::Result<Arc<D::File>>,
 }
 
 impl<D: Disk> Prepare<D> {
-    /// Makes the segment: some ten milliseconds of writing and a sync.
+    /// Makes the segment: a sync, and some ten milliseconds of writing where there is no file to make it of.
     #[must_use]
     pub fn run(self) -> Prepared<D> {
-        let made = match self.disk.free_bytes() {
-            Ok(free) if free < self.bytes.saturating_mul(2) => Err(io::ErrorKind::StorageFull.into()),
-            Ok(_) => segment::fill(&self.disk, &self.temporary(), self.number, self.salt, self.bytes),
-            Err(error) => Err(error),
+        let Self { disk, number, salt, bytes, retired } = self;
+        let needed = if retired.is_some() { bytes } else { bytes.saturating_mul(2) };
+        let has_room = disk.free_bytes().map(|free| free >= needed);
+        // Not the path that a batch uses which cannot wait: both may be at it at once.
+        let ahead = || format!("{}/{number:020}-ahead{}", segment::DIR, segment::TEMPORARY);
+        let path = retired.as_ref().map_or_else(ahead, |retired| retired.path.clone());
+        let made = match (has_room, retired) {
+            (Ok(true), Some(retired)) => retired.refit(number, salt, bytes),
+            (Ok(true), None) => segment::fill(&disk, &path, number, salt, bytes),
+            // Its room is worth more now than the file.
+            (Ok(false), Some(_)) => disk.remove(&path).and(Err(io::ErrorKind::StorageFull.into())),
+            (Ok(false), None) => Err(io::ErrorKind::StorageFull.into()),
+            (Err(error), _) => Err(error),
         };
-        Prepared { temporary: self.temporary(), number: self.number, bytes: self.bytes, made }
-    }
-
-    /// Not the path that a batch uses which cannot wait: both may be at it at once.
-    fn temporary(&self) -> String {
-        format!("{}/{:020}-ahead{}", segment::DIR, self.number, segment::TEMPORARY)
+        Prepared { path, number, bytes, made }
     }
 }
 
@@ -75,9 +82,9 @@ impl<D: Disk> Log<D> {
         self.preparing = false;
         match prepared.made {
             // A batch that could not wait has made that segment meanwhile.
-            Ok(_) if prepared.number <= self.newest() => self.disk.remove(&prepared.temporary),
+            Ok(_) if prepared.number <= self.newest() => self.disk.remove(&prepared.path),
             Ok(file) => {
-                segment::publish(&self.disk, &prepared.temporary, prepared.number)?;
+                segment::publish(&self.disk, &prepared.path, prepared.number)?;
                 self.install(prepared.number, prepared.bytes, file);
                 self.full = false;
                 Ok(())
@@ -110,7 +117,7 @@ impl<D: Disk> Log<D> {
     pub(super) fn make_segments_up_to(&mut self, last: u64) -> Result<(), WriteError> {
         while self.newest() < last {
             let number = self.newest() + 1;
-            match segment::create(&self.disk, number, self.salt, self.config.segment_bytes) {
+            match self.make_segment(number) {
                 Ok(file) => self.install(number, self.config.segment_bytes, file),
                 Err(error) if error.kind() == io::ErrorKind::StorageFull => {
                     self.full = true;
@@ -125,24 +132,29 @@ impl<D: Disk> Log<D> {
         Ok(())
     }
 
-    fn order(&self) -> Prepare<D> {
+    fn make_segment(&mut self, number: u64) -> io::Result<Arc<D::File>> {
+        let (salt, bytes) = (self.salt, self.config.segment_bytes);
+        let Some(retired) = self.take_retired() else {
+            return segment::create(&self.disk, number, salt, bytes);
+        };
+        let file = retired.refit(number, salt, bytes)?;
+        segment::publish(&self.disk, &retired.path, number)?;
+        Ok(file)
+    }
+
+    fn order(&mut self) -> Prepare<D> {
         Prepare {
             disk: self.disk.clone(),
             number: self.newest() + 1,
             salt: self.salt,
             bytes: self.config.segment_bytes,
+            retired: self.take_retired(),
         }
     }
 
     pub(super) fn install(&mut self, number: u64, bytes: u64, file: Arc<D::File>) {
         self.sizes.insert(number, bytes);
         self.files.write().unwrap_or_else(PoisonError::into_inner).insert(number, file);
-    }
-
-    /// Forgets a segment that goes.
-    pub(super) fn forget(&mut self, number: u64) {
-        self.sizes.remove(&number);
-        self.files.write().unwrap_or_else(PoisonError::into_inner).remove(&number);
     }
 
     /// The newest segment, prepared ones included.

@@ -5,13 +5,12 @@ use hcube_core::ids::GroupId;
 
 use super::{Group, Log};
 use crate::disk::Disk;
-use crate::error::{SyncError, WriteError};
+use crate::error::WriteError;
 use crate::frame::Kind;
-use crate::segment;
 
 impl<D: Disk> Log<D> {
-    /// Deletes the oldest segments that hold no entry above its group's base, after writing again at the head
-    /// every hard state, base and tombstone that is latest in them. Returns how many segments it deleted.
+    /// Retires the oldest segments that hold no entry above its group's base, after writing again at the head
+    /// every hard state, base and tombstone that is latest in them. Returns how many segments it retired: their files are deleted, or become segments again.
     ///
     /// Syncs what was written before. A crash at any moment leaves either the old copies or the new ones.
     pub fn reclaim(&mut self) -> Result<usize, WriteError> {
@@ -21,7 +20,7 @@ impl<D: Disk> Log<D> {
         self.copy_to_head(last + 1)?;
         self.sync()?;
         for number in &old {
-            self.delete(*number)?;
+            self.retire(*number)?;
         }
         if self.full {
             // The room is there or not; that no segment can be made for another reason will show when one must be.
@@ -57,7 +56,7 @@ impl<D: Disk> Log<D> {
             plan.copy_tombstone(*id, *replica);
         }
         let done = plan.finish();
-        self.carry_out(&done.frames, done.head)?;
+        self.carry_out(&done)?;
         self.commit(done.changes);
         Ok(())
     }
@@ -73,19 +72,5 @@ impl<D: Disk> Log<D> {
             .filter(|(_, group)| group.base.segment < end)
             .map(|(id, group)| Ok((id, reader.read(group.base).map_err(WriteError::Io)?)))
             .collect()
-    }
-
-    /// One at a time and durably, oldest first: a gap in the numbers is always damage.
-    fn delete(&mut self, number: u64) -> Result<(), WriteError> {
-        self.forget(number);
-        self.disk.remove(&segment::path(number)).map_err(|error| {
-            // Going on would delete younger segments and leave a gap.
-            self.poisoned = true;
-            WriteError::Io(error)
-        })?;
-        self.disk.sync_dir(segment::DIR).map_err(|error| {
-            self.poisoned = true;
-            WriteError::Sync(SyncError::Io(error))
-        })
     }
 }

@@ -8,3 +8,4 @@ mod model;
 mod random;
 mod rules;
 mod steps;
+mod used;

@@ -122,6 +122,11 @@ pub fn open(disk: &FaultyDisk) -> (Log<FaultyDisk>, State) {
     (log, state)
 }
 
+/// Files that were segments and wait to become some.
+pub fn retired(disk: &FaultyDisk) -> usize {
+    disk.files().iter().filter(|(path, _)| path.ends_with("-retired.tmp")).count()
+}
+
 pub fn base(index: u64, state: &[u8], keep_tail: bool) -> Base {
     let conf = ConfState::simple(vec![ReplicaId(1), ReplicaId(2), ReplicaId(index + 3)], vec![]);
     Base { index, term: index / 3, conf, state: Bytes::copy_from_slice(state), files: vec![], keep_tail }

@@ -4,7 +4,7 @@ use hcube_core::ids::GroupId;
 use hcube_log::disk::faulty::{Choices, FaultyDisk};
 use hcube_log::{Log, Op, WriteError};
 
-use crate::model::{Model, State, compact, open, random_op};
+use crate::model::{self, Model, State, compact, open, random_op};
 
 const SEEDS: u64 = 600;
 const STEPS: u64 = 120;
@@ -46,17 +46,21 @@ fn step(log: &mut Log<FaultyDisk>, model: &mut Model, choices: &mut Choices) -> 
     Ok(())
 }
 
-fn run(seed: u64) -> (u64, usize) {
+/// Crashes, segments, and how often a file became a segment again.
+fn run(seed: u64) -> (u64, usize, usize) {
     let mut choices = Choices::new(seed);
     let disk = FaultyDisk::new();
     let mut model = Model::default();
     let (mut log, state) = open(&disk);
     assert_eq!(state, model.now);
-    let mut crashes = 0;
+    let (mut crashes, mut reused, mut retired) = (0, 0, 0_usize);
     for number in 0..STEPS {
         if choices.below(15) == 0 {
             disk.set_fuse(Some(choices.below(12)));
         }
+        let waiting = model::retired(&disk);
+        reused += retired.saturating_sub(waiting);
+        retired = waiting;
         let stopped = step(&mut log, &mut model, &mut choices).is_err() || choices.below(15) == 0;
         if stopped {
             crashes += 1;
@@ -68,19 +72,22 @@ fn run(seed: u64) -> (u64, usize) {
                 disk.crash(choices.below(u64::MAX));
             }
             let (reopened, state) = open(&disk);
-            log = reopened;
+            assert_eq!(model::retired(&disk), 0, "an open begins anew");
+            (log, retired) = (reopened, 0);
             model.recover(state, &format!("seed {seed}, step {number}"));
         }
     }
-    (crashes, log.stats().segments)
+    (crashes, log.stats().segments, reused)
 }
 
 #[test]
 fn every_crash_leaves_a_prefix_with_everything_synced() {
     let outcomes: Vec<_> = (0..SEEDS).map(run).collect();
-    let crashes: u64 = outcomes.iter().map(|(crashes, _)| crashes).sum();
+    let crashes: u64 = outcomes.iter().map(|(crashes, ..)| crashes).sum();
     assert!(crashes > SEEDS * 5, "only {crashes} crashes");
-    assert!(outcomes.iter().all(|(_, segments)| *segments < 30), "{outcomes:?}");
+    assert!(outcomes.iter().all(|(_, segments, _)| *segments < 30), "{outcomes:?}");
+    let reused: usize = outcomes.iter().map(|(.., reused)| reused).sum();
+    assert!(reused > 100, "only {reused} files became segments again");
 }
 
 #[test]
