@@ -28,6 +28,7 @@ mod topics;
 
 pub use publish::Published;
 pub(crate) use publish::{Addressed, Delivered};
+pub(crate) use pull::Near;
 pub use pull::Pulled;
 pub use topics::Created;
 
@@ -316,7 +317,9 @@ pub(crate) async fn refusal(response: Response, endpoint: &Endpoint) -> Result<P
 }
 
 async fn read_whole(mut response: Response, endpoint: &Endpoint) -> Result<Bytes, Error> {
-    let mut body = BytesMut::new();
+    // What the peer says is believed up to what is read at most.
+    let length = response.content_length().and_then(|length| usize::try_from(length).ok());
+    let mut body = BytesMut::with_capacity(length.unwrap_or_default().min(ANSWER_BYTES_MAX));
     while let Some(piece) = response.chunk().await.map_err(|error| Error::from_transport(endpoint, &error))? {
         if body.len() + piece.len() > ANSWER_BYTES_MAX {
             let reason = format!("it has more than {ANSWER_BYTES_MAX} bytes");

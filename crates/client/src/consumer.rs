@@ -33,7 +33,7 @@ type Chunks = mpsc::Sender<Result<Chunk, Error>>;
 /// Reads messages of one topic; see [`Client::consumer`].
 ///
 /// Those of one partition come in the order of their offsets, without gap and without repeat, however often
-/// connections break and through whichever peers. A task reads ahead of the caller by about two answers.
+/// connections break and through whichever peers. A task reads ahead of the caller by about three answers.
 #[derive(Debug)]
 pub struct Consumer {
     client: Client,
@@ -82,10 +82,13 @@ impl Consumer {
     /// # Errors
     /// Those of [`Consumer::next`].
     pub async fn next_chunk(&mut self) -> Result<Vec<Message>, Error> {
-        let Some(first) = self.next().await? else { return Ok(Vec::new()) };
-        let mut messages = vec![first];
-        messages.extend(std::iter::from_fn(|| self.take()));
-        Ok(messages)
+        while self.messages.is_empty() {
+            if !self.receive().await? {
+                return Ok(Vec::new());
+            }
+        }
+        self.cursor = self.arrived.clone();
+        Ok(std::mem::take(&mut self.messages).into())
     }
 
     /// The place after the messages that were given out: where a reader goes on that comes after this one.

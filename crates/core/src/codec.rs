@@ -2,7 +2,7 @@
 //!
 //! Every decoder of hcube reads through [`Reader`], which never panics and never allocates more than its input.
 
-use bytes::Bytes;
+use bytes::{Buf as _, Bytes};
 
 /// Why bytes are not what they should be.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -36,11 +36,11 @@ macro_rules! integers {
     ($($name:ident: $int:ty),*) => {$(
         /// A little-endian integer. Fails when the input ends.
         pub fn $name(&mut self, what: &'static str) -> Result<$int, DecodeError> {
-            const WIDTH: usize = size_of::<$int>();
-            let field = self.take(WIDTH, what)?;
-            let mut raw = [0; WIDTH];
-            raw.copy_from_slice(&field);
-            Ok(<$int>::from_le_bytes(raw))
+            // Not by `take`, which counts one more owner of the input and one less.
+            let raw = self.rest.first_chunk().ok_or(DecodeError::Truncated(what))?;
+            let value = <$int>::from_le_bytes(*raw);
+            self.rest.advance(size_of::<$int>());
+            Ok(value)
         }
     )*};
 }
@@ -76,8 +76,11 @@ impl Reader {
 
     /// UTF-8 text behind its `u32` length.
     pub fn text(&mut self, what: &'static str) -> Result<String, DecodeError> {
-        let bytes = self.bytes(what)?;
-        String::from_utf8(bytes.to_vec()).map_err(|_| DecodeError::Invalid(what))
+        let length = self.u32(what)? as usize;
+        let text = self.rest.get(..length).ok_or(DecodeError::Truncated(what))?;
+        let text = str::from_utf8(text).map_err(|_| DecodeError::Invalid(what))?.to_owned();
+        self.rest.advance(length);
+        Ok(text)
     }
 
     /// A `u8` that is 0 or 1.

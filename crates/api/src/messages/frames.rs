@@ -66,6 +66,24 @@ impl Frame {
         out
     }
 
+    /// The frames of a whole answer, which they share; none where it ends inside a frame. Batches are checked, each record
+    /// is not.
+    ///
+    /// # Errors
+    /// [`FrameError`].
+    pub fn all(mut answer: Bytes) -> Result<Option<Vec<Self>>, FrameError> {
+        let mut frames = Vec::new();
+        while !answer.is_empty() {
+            let Some(head) = Head::parse(answer.clone())? else { return Ok(None) };
+            if answer.len() < HEADER_BYTES + head.length {
+                return Ok(None);
+            }
+            answer.advance(HEADER_BYTES);
+            frames.push(head.frame(answer.split_to(head.length))?);
+        }
+        Ok(Some(frames))
+    }
+
     /// The messages at `from` and after.
     ///
     /// # Errors
@@ -101,9 +119,7 @@ impl Decoder {
                 break;
             }
             self.held.advance(HEADER_BYTES);
-            let batch = Batch::parse(self.held.split_to(head.length).freeze())?;
-            let Head { partition, base_offset, timestamp_ms, .. } = head;
-            frames.push(Frame { partition, base_offset, timestamp_ms, batch });
+            frames.push(head.frame(self.held.split_to(head.length).freeze())?);
         }
         Ok(frames)
     }
@@ -146,6 +162,11 @@ impl Head {
         }
         Ok(Some(Self { length, partition, base_offset, timestamp_ms }))
     }
+
+    fn frame(&self, batch: Bytes) -> Result<Frame, BatchError> {
+        let Self { partition, base_offset, timestamp_ms, .. } = *self;
+        Ok(Frame { partition, base_offset, timestamp_ms, batch: Batch::parse(batch)? })
+    }
 }
 
 #[cfg(test)]
@@ -173,15 +194,22 @@ mod tests {
                 frames.iter().flat_map(|frame| [&frame.header()[..], &frame.batch.bytes()[..]].concat()).collect();
             let mut decoder = Decoder::default();
             let read: Vec<Frame> = stream.chunks(size).flat_map(|piece| decoder.push(piece).unwrap()).collect();
-            prop_assert_eq!(read, frames);
+            prop_assert_eq!(&read, &frames);
             prop_assert!(decoder.is_between_frames());
+            let stream = Bytes::from(stream);
+            prop_assert_eq!(Frame::all(stream.clone()).unwrap(), Some(frames));
+            if let Some(end) = stream.len().checked_sub(1) {
+                prop_assert_eq!(Frame::all(stream.slice(..end)).unwrap(), None);
+            }
         }
 
         #[test]
         fn random_streams_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
             let _ = Decoder::default().push(&bytes);
+            let _ = Frame::all(bytes.clone().into());
             let framed = [&MAGIC.to_le_bytes()[..], &60u32.to_le_bytes(), &bytes].concat();
             let _ = Decoder::default().push(&framed);
+            let _ = Frame::all(framed.into());
         }
     }
 

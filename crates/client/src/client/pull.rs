@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use hcube_api::cursor::Cursor;
 use hcube_api::headers::{self, HighWatermarks, Path};
-use hcube_api::messages::frames::{Decoder, Frame};
+use hcube_api::messages::frames::Frame;
 use hcube_api::messages::{Message, PullAnswer, PullQuery, Start};
 use hcube_api::{media, paths};
 use hcube_core::ids::Vertex;
@@ -36,15 +36,15 @@ impl Client {
         decode(&answer, query, query.limit as usize)
     }
 
-    /// Pulls, first from the peer at `prefer`; tells who served. Batches come whole, beyond the limit too.
+    /// Pulls, first from the peer at `prefer`, and leaves the answer as it came.
     pub(crate) async fn pull_near(
         &self,
         topic: &Name,
-        query: &PullQuery,
+        query: PullQuery,
         prefer: Option<Vertex>,
-    ) -> Result<(Pulled, Option<Vertex>), Error> {
-        let answer = self.execute(&call(topic, query).accept(media::BATCH).prefer(prefer)).await?;
-        Ok((decode(&answer, query, usize::MAX)?, answer.served_by()))
+    ) -> Result<Near, Error> {
+        let answer = self.execute(&call(topic, &query).accept(media::BATCH).prefer(prefer)).await?;
+        Ok(Near { answer, query })
     }
 
     /// Turns a start into the places it stands for now, so that nothing published from now on is missed.
@@ -68,6 +68,34 @@ impl Client {
     }
 }
 
+/// An answer to a pull that is not taken apart yet.
+pub(crate) struct Near {
+    answer: Answer,
+    query: PullQuery,
+}
+
+impl Near {
+    /// Who served it.
+    pub(crate) fn served_by(&self) -> Option<Vertex> {
+        self.answer.served_by()
+    }
+
+    /// Whether it holds nothing.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.answer.body.is_empty()
+    }
+
+    /// Where the next pull goes on, as the peer says.
+    pub(crate) fn next(&self) -> Option<Cursor> {
+        self.answer.header(headers::NEXT).ok().flatten()
+    }
+
+    /// What it holds. Batches come whole, beyond the limit too.
+    pub(crate) fn decode(&self) -> Result<Pulled, Error> {
+        decode(&self.answer, &self.query, usize::MAX)
+    }
+}
+
 fn call(topic: &Name, query: &PullQuery) -> Call {
     let (path, text) = (paths::messages(topic), query.to_query());
     let target = if text.is_empty() { path } else { format!("{path}?{text}") };
@@ -81,12 +109,10 @@ fn decode(answer: &Answer, query: &PullQuery, limit: usize) -> Result<Pulled, Er
     let mut next: Cursor = answer.header(headers::NEXT)?.ok_or_else(|| required(headers::NEXT))?;
     let high_watermarks = answer.header(headers::HIGH_WATERMARK)?;
     let high_watermarks = high_watermarks.ok_or_else(|| required(headers::HIGH_WATERMARK))?;
-    let mut decoder = Decoder::default();
-    let frames = decoder.push(&answer.body).map_err(|error| answer.senseless(error.to_string()))?;
-    if !decoder.is_between_frames() {
-        return Err(answer.senseless("it ends inside a frame".into()));
-    }
-    let mut messages = Vec::new();
+    let frames = Frame::all(answer.body.clone()).map_err(|error| answer.senseless(error.to_string()))?;
+    let frames = frames.ok_or_else(|| answer.senseless("it ends inside a frame".into()))?;
+    let mut messages =
+        Vec::with_capacity(frames.iter().map(|frame| frame.batch.records_count() as usize).sum());
     for frame in &frames {
         let fitting =
             frame.messages(start_of(frame, query)).map_err(|error| answer.senseless(error.to_string()))?;

@@ -28,21 +28,21 @@ impl Place {
     }
 
     /// The messages that are new, of these in their order; the place is after them then.
-    pub(super) fn advance(&mut self, messages: Vec<Message>) -> Result<Vec<Message>, Gap> {
-        let mut fresh = Vec::with_capacity(messages.len());
-        for message in messages {
-            let Message { partition, offset, .. } = message;
+    pub(super) fn advance(&mut self, mut messages: Vec<Message>) -> Result<Vec<Message>, Gap> {
+        let mut gap = None;
+        messages.retain(|message| {
+            let Message { partition, offset, .. } = *message;
             // A partition that has no place yet starts with its first message.
             let due = self.cursor.get(partition).unwrap_or(offset);
             if offset > due {
-                return Err(Gap { partition, due, got: offset });
+                gap.get_or_insert(Gap { partition, due, got: offset });
             }
-            if offset == due {
+            if offset == due && gap.is_none() {
                 self.cursor.set(partition, offset + 1);
-                fresh.push(message);
             }
-        }
-        Ok(fresh)
+            offset == due
+        });
+        gap.map_or(Ok(messages), Err)
     }
 
     /// Takes over the places of partitions that had none. Of others the messages themselves tell.

@@ -51,7 +51,8 @@ impl<D: Disk> Log<D> {
 
     fn keeps(&self, number: u64) -> bool {
         let bytes = self.config.segment_bytes;
-        let has_room = || self.disk.free_bytes().is_ok_and(|free| free >= bytes.saturating_mul(ROOM_SEGMENTS));
+        let has_room =
+            || self.disk.free_bytes().is_ok_and(|free| free >= bytes.saturating_mul(ROOM_SEGMENTS));
         self.retired.len() < KEPT && self.segment_size(number) == bytes && has_room()
     }
 

@@ -107,7 +107,8 @@ fn what_a_file_held_before_is_nobodys() {
             copy.flip_bit(&path(segment), byte, (byte % 8) as u8);
             let (log, recovery) = Log::open(copy.clone(), SMALL).unwrap();
             drop(log);
-            let harm = |damage: &hcube_log::Damage| damage.scope == DamageScope::All || damage.concerns(GroupId(2));
+            let harm =
+                |damage: &hcube_log::Damage| damage.scope == DamageScope::All || damage.concerns(GroupId(2));
             assert!(!recovery.damage.as_ref().is_some_and(harm), "segment {segment}, byte {byte}");
             assert_eq!(recovery.groups[&GroupId(2)].entries.len() as u64, ENTRIES);
             assert_eq!(recovery.torn_bytes, 0);
