@@ -47,7 +47,35 @@ enum Kind {
     /// Bytes that are there, in pieces that need not be copied together.
     Pieces(VecDeque<Bytes>),
     /// Bytes that are made while the client reads.
-    Stream(mpsc::Receiver<Bytes>),
+    Stream(Stream),
+}
+
+/// Bytes as their maker sends them. It runs within the connection's task: another one would have to be woken up for each
+/// piece, and then this one as well.
+struct Stream {
+    /// None once it has ended.
+    maker: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+    pieces: mpsc::Receiver<Bytes>,
+}
+
+impl std::fmt::Debug for Stream {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Stream").field("pieces", &self.pieces).finish_non_exhaustive()
+    }
+}
+
+impl Stream {
+    fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Bytes>> {
+        if let Poll::Ready(piece) = self.pieces.poll_recv(context) {
+            return Poll::Ready(piece);
+        }
+        if let Some(maker) = &mut self.maker
+            && maker.as_mut().poll(context).is_ready()
+        {
+            self.maker = None;
+        }
+        self.pieces.poll_recv(context)
+    }
 }
 
 /// A request's body.
@@ -66,9 +94,13 @@ impl Body {
         Self { kind: Kind::Pieces(pieces), held: Held::default() }
     }
 
-    /// A body that goes on until the sender is dropped.
-    pub(super) fn stream(receiver: mpsc::Receiver<Bytes>) -> Self {
-        Self { kind: Kind::Stream(receiver), held: Held::default() }
+    /// A body that goes on until nobody is left to send pieces. Where it is dropped before, its maker is as well.
+    pub(super) fn stream(
+        pieces: mpsc::Receiver<Bytes>,
+        maker: impl Future<Output = ()> + Send + 'static,
+    ) -> Self {
+        let maker: Pin<Box<dyn Future<Output = ()> + Send>> = Box::pin(maker);
+        Self { kind: Kind::Stream(Stream { maker: Some(maker), pieces }), held: Held::default() }
     }
 
     /// Gives back what is held when the body has been sent.
@@ -102,7 +134,7 @@ impl http_body::Body for Body {
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         let next = match &mut self.kind {
             Kind::Pieces(pieces) => Poll::Ready(pieces.pop_front()),
-            Kind::Stream(receiver) => receiver.poll_recv(context),
+            Kind::Stream(stream) => stream.poll_next(context),
         };
         next.map(|bytes| bytes.map(|bytes| Ok(Frame::data(bytes))))
     }

@@ -1,14 +1,17 @@
 //! Subscriptions: server-sent events. At a partition's end all subscriptions share one long poll ([`super::feed`]); each
 //! reads by itself what lies before.
 //!
-//! Nothing is held for a client that does not read: a partition whose turn does not come drops what it has
-//! read and reads it again when there is room.
+//! All of a subscription happens when its answer's body is asked for more, in the task of its connection. So nothing is read
+//! or held for a client that does not read: a partition whose turn does not come drops what it has read and reads it again
+//! when there is room.
 
 use std::ops::Range;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
 use hcube_api::cursor::Cursor;
 use hcube_api::media::PullFormat;
 use hcube_api::messages::{PullQuery, Start, sse};
@@ -17,7 +20,6 @@ use hcube_broker::request::From;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderName, HeaderValue};
 use tokio::sync::{broadcast, mpsc, watch};
-use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use super::answer::{self, Response};
@@ -72,19 +74,18 @@ pub(super) async fn subscribe(
     let (sender, receiver) = mpsc::channel(PIECES_WAITING);
     let path = places.first().map(|place| place.path.clone()).unwrap_or_default();
     let dimension = call.peer.view().dimension;
-    let mut response = Response::new(Body::stream(receiver));
+    let begun: Vec<(u16, u64)> = places.iter().map(|place| (place.partition, place.from)).collect();
+    let (shared, closing) = (Arc::clone(call.shared), call.shared.closing.clone());
+    let subscription = Subscription { reader, cursor: cursor.clone(), sender, shared, closing };
+    let mut response = Response::new(Body::stream(receiver, async move {
+        subscription.run(begun).await;
+        drop((permit, counted));
+    }));
     answer::set_path(&mut response, &path, dimension);
     answer::set(&mut response, HeaderName::from_static(headers::NEXT), &cursor);
     let media_type = HeaderValue::from_static(PullFormat::Events.media_type());
     response.headers_mut().insert(CONTENT_TYPE, media_type);
     response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    let begun: Vec<(u16, u64)> = places.iter().map(|place| (place.partition, place.from)).collect();
-    let (shared, closing) = (Arc::clone(call.shared), call.shared.closing.clone());
-    let subscription = Subscription { reader, cursor, sender, shared, closing };
-    tokio::spawn(async move {
-        subscription.run(begun).await;
-        drop((permit, counted));
-    });
     Ok(response)
 }
 
@@ -100,7 +101,7 @@ struct Subscription {
     closing: watch::Receiver<bool>,
 }
 
-/// What a partition's task brings.
+/// What a partition's poll brings.
 enum Arrived {
     /// Read for this subscription.
     Own(Chunk),
@@ -114,11 +115,10 @@ impl Subscription {
         let most =
             Most { records: 10_000, bytes: share.clamp(SHARE_BYTES.0, SHARE_BYTES.1), wait_ms: WAIT_MS };
         let (chunks, arriving) = mpsc::channel(CHUNKS_WAITING);
-        // Ends with this function, and every poll with it.
-        let mut polls = JoinSet::new();
+        let mut polls = FuturesUnordered::new();
         for (partition, from) in places {
             let (reader, shared, chunks) = (self.reader.clone(), Arc::clone(&self.shared), chunks.clone());
-            polls.spawn(Poll { reader, shared, partition, from, most, chunks }.run());
+            polls.push(Poll { reader, shared, partition, from, most, chunks }.run());
         }
         drop(chunks);
         // Whoever subscribes learns at once that it works, and where it begins.
@@ -126,7 +126,7 @@ impl Subscription {
         if self.sender.send(hello.into()).await.is_err() {
             return;
         }
-        if let Ok(problem) = self.relay(arriving).await {
+        if let Ok(problem) = self.relay(arriving, &mut polls).await {
             let mut last = Vec::new();
             sse::write_problem(&mut last, &problem);
             let _gone = self.sender.send(last.into()).await;
@@ -137,6 +137,7 @@ impl Subscription {
     async fn relay(
         &mut self,
         mut arriving: mpsc::Receiver<Result<Arrived, Problem>>,
+        polls: &mut FuturesUnordered<impl Future<Output = Result<(), Gone>>>,
     ) -> Result<Problem, Gone> {
         let mut keep_alive = interval(KEEP_ALIVE);
         keep_alive.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -161,6 +162,7 @@ impl Subscription {
                     Some(Err(problem)) => return Ok(problem),
                     None => return Ok(not_ready("the peer is shutting down")),
                 },
+                Some(_ended) = polls.next() => {}
                 _tick = keep_alive.tick() => {
                     self.sender.send(Bytes::from_static(sse::KEEP_ALIVE)).await.map_err(|_| Gone)?;
                 }
@@ -171,7 +173,6 @@ impl Subscription {
                 () = closed(&mut closing) => {
                     return Ok(not_ready("the peer is shutting down"));
                 }
-                () = self.sender.closed() => return Err(Gone),
             }
         }
     }
