@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use hcube_api::messages::Start;
-use hcube_client::{Consumer, Transport};
+use hcube_client::Consumer;
 
 use crate::args::SubscribeArgs;
 use crate::connect::Reach;
@@ -23,7 +23,7 @@ pub async fn run(args: SubscribeArgs, reach: &Reach, output: &Output) -> anyhow:
     // The first question fails soon where nobody is there; a subscription that runs is patient.
     first.describe_topic(&topic).await?;
     let client = reach.builder()?.retry_timeout(PATIENCE).build()?;
-    let mut builder = client.consumer(&topic).follows(follow).transport(Transport::Events);
+    let mut builder = client.consumer(&topic).follows(follow);
     if let Some(partition) = read.partition {
         builder = builder.partition(partition);
     }

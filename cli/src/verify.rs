@@ -240,7 +240,7 @@ impl Workload {
             self::client(&reach.to([from, before].concat()))
         };
         for (topic, name) in (0u16..).zip(&topics) {
-            for transport in [Transport::Events, Transport::Polls] {
+            for transport in [Transport::Frames, Transport::Events, Transport::Polls] {
                 subscriptions.push(Subscription::start(next()?, topic, name.clone(), transport).await?);
             }
             for _ in 0..PRODUCERS {

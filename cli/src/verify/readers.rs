@@ -34,12 +34,12 @@ pub struct Subscription {
 impl Subscription {
     /// Subscribes; everything that is published from now on comes.
     pub async fn start(client: Client, topic: u16, name: Name, transport: Transport) -> Result<Self, Error> {
-        let from = match transport {
-            Transport::Events => Start::Latest,
-            Transport::Polls => Start::Earliest,
+        let (from, kind) = match transport {
+            Transport::Frames => (Start::Latest, "live reader"),
+            Transport::Events => (Start::Latest, "live subscription"),
+            Transport::Polls => (Start::Earliest, "reader"),
         };
         let consumer = client.consumer(&name).from(from).transport(transport).build().await?;
-        let kind = if transport == Transport::Events { "live subscription" } else { "reader" };
         let stream = Stream { name: format!("the {kind} of topic {topic}"), seen: BTreeMap::new() };
         let stream = Arc::new(Mutex::new(stream));
         let task = tokio::spawn(follow(client, name, transport, topic, consumer, Arc::clone(&stream)));

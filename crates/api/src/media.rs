@@ -10,6 +10,8 @@ pub const NDJSON: &str = "application/x-ndjson";
 pub const EVENT_STREAM: &str = "text/event-stream";
 /// Binary record batches: one in a publish (`hcube_core::record`), [`crate::messages::frames`] in a pull.
 pub const BATCH: &str = "application/vnd.hcube.batch";
+/// The same frames as a subscription: [`crate::messages::frames`] without end.
+pub const BATCH_STREAM: &str = "application/vnd.hcube.batch-stream";
 /// Body of a PATCH; [`JSON`] is taken too.
 pub const MERGE_PATCH: &str = "application/merge-patch+json";
 /// Metrics.
@@ -35,13 +37,15 @@ pub enum PullFormat {
     Ndjson,
     /// Frames of record batches, as they are stored.
     Batches,
-    /// A subscription.
+    /// A subscription by server-sent events.
     Events,
+    /// A subscription by frames.
+    BatchStream,
 }
 
 impl PullFormat {
     /// In the order in which a client that takes anything gets them.
-    const ALL: [Self; 4] = [Self::Json, Self::Ndjson, Self::Batches, Self::Events];
+    const ALL: [Self; 5] = [Self::Json, Self::Ndjson, Self::Batches, Self::Events, Self::BatchStream];
 
     /// The `Content-Type` of the answer.
     #[must_use]
@@ -51,7 +55,14 @@ impl PullFormat {
             Self::Ndjson => NDJSON,
             Self::Batches => BATCH,
             Self::Events => EVENT_STREAM,
+            Self::BatchStream => BATCH_STREAM,
         }
+    }
+
+    /// Whether the answer has no end.
+    #[must_use]
+    pub fn is_subscription(self) -> bool {
+        matches!(self, Self::Events | Self::BatchStream)
     }
 
     /// Chooses by an `Accept` header (RFC 9110, section 12.5.1): the format with the highest quality; among

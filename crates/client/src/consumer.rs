@@ -13,9 +13,9 @@ use crate::client::Client;
 use crate::error::Error;
 
 mod builder;
-mod events;
 mod place;
 mod poll;
+mod subscription;
 
 pub use builder::{ConsumerBuilder, Transport};
 

@@ -21,24 +21,37 @@ const CHUNKS_KEPT: usize = 8;
 /// What a feed reads: a partition of one life of a topic, of any replica or of one.
 pub(super) type Source = (TopicId, u16, Option<NodeId>);
 
-/// A chunk, and how it looks encoded as the events of a subscription to its partition alone.
+/// A chunk, and how it looks encoded: as frames, and as the events of a subscription to its partition alone.
 #[derive(Debug)]
 pub(super) struct Shared {
     pub chunk: Chunk,
     /// The offset after its last record.
     pub end: u64,
-    events: OnceLock<Result<Bytes, Box<Problem>>>,
+    events: Encoded,
+    frames: Encoded,
 }
+
+/// Encoded by whoever asks first.
+type Encoded = OnceLock<Result<Bytes, Box<Problem>>>;
 
 impl Shared {
     pub fn new(chunk: Chunk, end: u64) -> Self {
-        Self { chunk, end, events: OnceLock::new() }
+        Self { chunk, end, events: OnceLock::new(), frames: OnceLock::new() }
     }
 
     /// The events, encoded by whoever asks first.
     pub fn events(&self, encode: impl FnOnce() -> Result<Bytes, Problem>) -> Result<Bytes, Problem> {
-        self.events.get_or_init(|| encode().map_err(Box::new)).clone().map_err(|problem| *problem)
+        once(&self.events, encode)
     }
+
+    /// The frames.
+    pub fn frames(&self) -> Result<Bytes, Problem> {
+        once(&self.frames, || self.chunk.encoded_frames())
+    }
+}
+
+fn once(encoded: &Encoded, encode: impl FnOnce() -> Result<Bytes, Problem>) -> Result<Bytes, Problem> {
+    encoded.get_or_init(|| encode().map_err(Box::new)).clone().map_err(|problem| *problem)
 }
 
 /// The feeds that somebody reads.

@@ -40,9 +40,10 @@ pub(super) async fn pull(call: &Call<'_>) -> Result<Response, Problem> {
         call.parts.headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok()).collect();
     let format = PullFormat::negotiate(Some(&accept.join(",")))?;
     let query = PullQuery::parse(call.parts.uri.query().unwrap_or_default())?;
-    let query = match format {
-        PullFormat::Events => query.resume(call.header(&HeaderName::from_static(headers::LAST_EVENT_ID)))?,
-        PullFormat::Json | PullFormat::Ndjson | PullFormat::Batches => query,
+    let query = if format.is_subscription() {
+        query.resume(call.header(&HeaderName::from_static(headers::LAST_EVENT_ID)))?
+    } else {
+        query
     };
     let topic = call.peer.topic(call.name()).await?;
     match serve(call, &topic, &query, format).await {
@@ -78,8 +79,8 @@ async fn serve(
         // The leader has committed whatever was acknowledged.
         leader: query.min_offset.is_some() && replica.is_none(),
     };
-    if format == PullFormat::Events {
-        return subscribe::subscribe(call, reader, partitions, &start).await;
+    if format.is_subscription() {
+        return subscribe::subscribe(call, reader, partitions, &start, format).await;
     }
     let mut closing = call.shared.closing.clone();
     let chunks = async {

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use hcube_api::messages::Message;
-use hcube_api::messages::frames::Frame;
+use hcube_api::messages::frames::{Frame, HEADER_BYTES};
 use hcube_api::{Code, Problem};
 use hcube_broker::request::{From, Pull, StoredBatch};
 use hcube_broker::{Answer, Request};
@@ -95,6 +96,19 @@ impl Chunk {
                 })
             })
             .collect()
+    }
+
+    /// The frames one behind the other.
+    ///
+    /// # Errors
+    /// `damaged`.
+    pub fn encoded_frames(&self) -> Result<Bytes, Problem> {
+        let mut out = Vec::with_capacity(self.bytes() + self.batches.len() * HEADER_BYTES);
+        for frame in self.frames()? {
+            out.extend_from_slice(&frame.header());
+            out.extend_from_slice(frame.batch.bytes());
+        }
+        Ok(out.into())
     }
 
     /// The messages from where reading began.

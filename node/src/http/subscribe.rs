@@ -1,4 +1,4 @@
-//! Subscriptions: server-sent events. At a partition's end all subscriptions share one long poll ([`super::feed`]); each
+//! Subscriptions: server-sent events, or frames of batches. At a partition's end all subscriptions share one long poll ([`super::feed`]); each
 //! reads by itself what lies before.
 //!
 //! All of a subscription happens when its answer's body is asked for more, in the task of its connection. So nothing is read
@@ -14,7 +14,7 @@ use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use hcube_api::cursor::Cursor;
 use hcube_api::media::PullFormat;
-use hcube_api::messages::{PullQuery, Start, sse};
+use hcube_api::messages::{PullQuery, Start, frames, sse};
 use hcube_api::{Code, Problem, headers};
 use hcube_broker::request::From;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
@@ -58,6 +58,7 @@ pub(super) async fn subscribe(
     reader: Reader,
     partitions: Range<u16>,
     start: &Start,
+    format: PullFormat,
 ) -> Result<Response, Problem> {
     let permit = call.shared.limits.subscription(partitions.len())?;
     let counted = call.shared.metrics.subscription();
@@ -76,14 +77,14 @@ pub(super) async fn subscribe(
     let dimension = call.peer.view().dimension;
     let begun: Vec<(u16, u64)> = places.iter().map(|place| (place.partition, place.from)).collect();
     let (shared, closing) = (Arc::clone(call.shared), call.shared.closing.clone());
-    let subscription = Subscription { reader, cursor: cursor.clone(), sender, shared, closing };
+    let subscription = Subscription { reader, format, cursor: cursor.clone(), sender, shared, closing };
     let mut response = Response::new(Body::stream(receiver, async move {
         subscription.run(begun).await;
         drop((permit, counted));
     }));
     answer::set_path(&mut response, &path, dimension);
     answer::set(&mut response, HeaderName::from_static(headers::NEXT), &cursor);
-    let media_type = HeaderValue::from_static(PullFormat::Events.media_type());
+    let media_type = HeaderValue::from_static(format.media_type());
     response.headers_mut().insert(CONTENT_TYPE, media_type);
     response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     Ok(response)
@@ -94,7 +95,9 @@ struct Gone;
 
 struct Subscription {
     reader: Reader,
-    /// What the client has got.
+    /// Events or frames.
+    format: PullFormat,
+    /// What the client has got; events tell it.
     cursor: Cursor,
     sender: mpsc::Sender<Bytes>,
     shared: Arc<Shared>,
@@ -122,15 +125,25 @@ impl Subscription {
         }
         drop(chunks);
         // Whoever subscribes learns at once that it works, and where it begins.
-        let hello = format!("id: {}\n\n", self.cursor);
-        if self.sender.send(hello.into()).await.is_err() {
+        let hello =
+            if self.sends_frames() { self.keep_alive() } else { format!("id: {}\n\n", self.cursor).into() };
+        if self.sender.send(hello).await.is_err() {
             return;
         }
         if let Ok(problem) = self.relay(arriving, &mut polls).await {
             let mut last = Vec::new();
-            sse::write_problem(&mut last, &problem);
+            let write = if self.sends_frames() { frames::write_problem } else { sse::write_problem };
+            write(&mut last, &problem);
             let _gone = self.sender.send(last.into()).await;
         }
+    }
+
+    fn sends_frames(&self) -> bool {
+        self.format == PullFormat::BatchStream
+    }
+
+    fn keep_alive(&self) -> Bytes {
+        Bytes::from_static(if self.sends_frames() { frames::KEEP_ALIVE } else { sse::KEEP_ALIVE })
     }
 
     /// Sends what arrives until there is a reason to end.
@@ -164,7 +177,7 @@ impl Subscription {
                 },
                 Some(_ended) = polls.next() => {}
                 _tick = keep_alive.tick() => {
-                    self.sender.send(Bytes::from_static(sse::KEEP_ALIVE)).await.map_err(|_| Gone)?;
+                    self.sender.send(self.keep_alive()).await.map_err(|_| Gone)?;
                 }
                 seen = &mut deleted => return Ok(match seen {
                     Some(_) => unknown_topic(&topic.name),
@@ -177,9 +190,12 @@ impl Subscription {
         }
     }
 
-    /// Sends what others get as well; encoded once for all whose cursor has this partition alone.
+    /// Sends what others get as well; encoded once for all, events only for those whose cursor has this partition alone.
     async fn send_shared(&mut self, shared: &feed::Shared) -> Result<Result<(), Problem>, Gone> {
         let chunk = &shared.chunk;
+        if self.sends_frames() {
+            return self.send_frames(shared.frames()).await;
+        }
         if !self.cursor.iter().map(|(partition, _)| partition).eq([chunk.partition]) {
             return self.send(chunk).await;
         }
@@ -200,8 +216,18 @@ impl Subscription {
         Ok(Ok(()))
     }
 
+    async fn send_frames(&mut self, frames: Result<Bytes, Problem>) -> Result<Result<(), Problem>, Gone> {
+        match frames {
+            Ok(frames) => Ok(Ok(self.sender.send(frames).await.map_err(|_| Gone)?)),
+            Err(problem) => Ok(Err(problem)),
+        }
+    }
+
     /// Sends a chunk's messages in pieces. The inner error is one of the stored data.
     async fn send(&mut self, chunk: &Chunk) -> Result<Result<(), Problem>, Gone> {
+        if self.sends_frames() {
+            return self.send_frames(chunk.encoded_frames()).await;
+        }
         let messages = match chunk.messages() {
             Ok(messages) => messages,
             Err(problem) => return Ok(Err(problem)),

@@ -1,6 +1,6 @@
 //! What people do with a hypercube, through different peers.
 
-use hcube_api::messages::frames::Decoder;
+use hcube_api::messages::frames::Frame;
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -88,7 +88,7 @@ async fn what_one_peer_takes_every_peer_gives() {
     assert_eq!(lines.text().lines().count(), 1);
     let binary = cube.get(2, "/v1/topics/t/messages").header("accept", "application/vnd.hcube.batch");
     let binary = send(binary).await;
-    let frames = Decoder::default().push(&binary.body).unwrap();
+    let frames = Frame::all(binary.body.clone().into()).unwrap().unwrap();
     assert_eq!(frames[0].messages(0).unwrap()[0].record.value, "hello");
     let next = binary.header("hcube-next").to_owned();
     let path = format!("/v1/topics/t/messages?from={next}");

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use hcube_api::messages::Message;
+use hcube_api::messages::frames::{self, Item};
 use hcube_api::messages::sse::{self, Decoder, Event};
 use reqwest::{Method, Response};
 use tokio::time::timeout;
@@ -96,6 +97,42 @@ async fn a_subscription_is_live_and_resumes_at_another_peer() {
     assert_eq!(end.event, sse::PROBLEM);
     assert!(end.data.contains("unknown-topic"), "{}", end.data);
     assert!(resumed.next().await.is_none());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_subscription_by_frames_brings_whole_batches_and_tells_its_end() {
+    let cube = Hypercube::founded(3).await;
+    cube.create("t", 2).await;
+    let lines = "{\"value\":\"a\"}\n{\"value\":\"b\"}\n{\"value\":\"c\"}\n";
+    let batch =
+        cube.post(0, "/v1/topics/t/messages?partition=1").header("content-type", "application/x-ndjson");
+    assert_eq!(send(batch.body(lines)).await.status, 200);
+    let first = send(cube.get(1, "/v1/topics/t/messages?limit=1")).await;
+    let inside = first.header("hcube-next").to_owned();
+    let subscription =
+        cube.get(2, "/v1/topics/t/messages").header("accept", "application/vnd.hcube.batch-stream");
+    let mut response = subscription.header("last-event-id", inside).send().await.unwrap();
+    assert_eq!(response.headers()["content-type"], "application/vnd.hcube.batch-stream");
+    let (mut decoder, mut items) = (frames::Decoder::default(), Vec::new());
+    let mut until = async |count: usize| {
+        while items.len() < count {
+            let piece = timeout(PATIENCE, response.chunk()).await.expect("a frame in time").unwrap().unwrap();
+            items.extend(decoder.push(&piece).unwrap());
+        }
+        items.clone()
+    };
+    until(1).await;
+    cube.publish(1, "t", "live").await;
+    until(2).await;
+    assert_eq!(send(cube.request(0, Method::DELETE, "/v1/topics/t")).await.status, 204);
+    let items = until(3).await;
+    let [Item::Frame(batch), Item::Frame(live), Item::Problem(end)] = &items[..] else { panic!("{items:?}") };
+    // A batch comes whole, and its reader passes over what is before his place.
+    assert_eq!((batch.partition, batch.base_offset, batch.batch.records_count()), (1, 0, 3));
+    assert_eq!(batch.messages(1).unwrap().len(), 2);
+    assert_eq!(live.messages(0).unwrap()[0].record.value, "live");
+    assert_eq!(end.code, hcube_api::Code::UnknownTopic);
+    assert!(response.chunk().await.unwrap().is_none());
 }
 
 #[tokio::test(flavor = "multi_thread")]

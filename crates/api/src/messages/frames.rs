@@ -1,4 +1,4 @@
-//! Frames of a binary pull: record batches as they are stored, each behind its place.
+//! Frames of a binary pull or subscription: record batches as they are stored, each behind its place.
 //!
 //! Layout, little-endian:
 //!
@@ -13,6 +13,14 @@
 //! ```
 //!
 //! A pull that starts inside a batch gets the whole batch; the reader skips what lies before its offset.
+//!
+//! Between the frames of a subscription lie notes:
+//!
+//! ```text
+//!  0  u32  magic "HCN" and the format version, 1
+//!  4  u32  length of the rest: 0 for a sign of life, now and then
+//!  8  the problem with which the subscription ends, as JSON
+//! ```
 
 use bytes::{Buf as _, Bytes, BytesMut};
 use hcube_core::codec::{Reader, Writer as _, length_u32};
@@ -20,10 +28,17 @@ use hcube_core::limits;
 use hcube_core::record::{Batch, BatchError};
 
 use super::message::Message;
+use crate::error::Problem;
 
 /// Bytes before the batch.
 pub const HEADER_BYTES: usize = 28;
 const MAGIC: u32 = u32::from_le_bytes(*b"HCF\x01");
+const NOTE_MAGIC: u32 = u32::from_le_bytes(*b"HCN\x01");
+const NOTE_HEADER_BYTES: usize = 8;
+/// No problem is longer.
+const NOTE_BYTES_MAX: usize = 64 << 10;
+/// What a subscription sends while there is nothing to say.
+pub const KEEP_ALIVE: &[u8] = b"HCN\x01\0\0\0\0";
 
 /// A stored batch and its place.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,6 +65,24 @@ pub enum FrameError {
     /// The batch inside is damaged.
     #[error(transparent)]
     Batch(#[from] BatchError),
+    /// A note that is no problem.
+    #[error("a note that does not decode")]
+    Note,
+}
+
+/// What a subscription sends.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Item {
+    /// Messages.
+    Frame(Frame),
+    /// Why there will be no more.
+    Problem(Problem),
+}
+
+/// Appends the note that ends a subscription.
+pub fn write_problem(out: &mut Vec<u8>, problem: &Problem) {
+    out.u32(NOTE_MAGIC);
+    out.bytes(&problem.to_json());
 }
 
 impl Frame {
@@ -98,36 +131,45 @@ impl Frame {
     }
 }
 
-/// Takes a stream in pieces and gives its frames.
+/// Takes a subscription in pieces and gives what it sends.
 #[derive(Debug, Default)]
 pub struct Decoder {
     held: BytesMut,
 }
 
 impl Decoder {
-    /// The frames that these bytes complete. Their batches are checked, each record is not.
+    /// What these bytes complete. Batches are checked, each record is not.
     ///
     /// # Errors
     /// [`FrameError`]; the stream is useless afterwards.
-    pub fn push(&mut self, bytes: &[u8]) -> Result<Vec<Frame>, FrameError> {
+    pub fn push(&mut self, bytes: &[u8]) -> Result<Vec<Item>, FrameError> {
         self.held.extend_from_slice(bytes);
-        let mut frames = Vec::new();
-        while self.held.len() >= HEADER_BYTES {
-            let head = Bytes::copy_from_slice(&self.held[..HEADER_BYTES]);
+        let mut items = Vec::new();
+        while let Some(prefix) = self.held.first_chunk::<NOTE_HEADER_BYTES>() {
+            if prefix.starts_with(&NOTE_MAGIC.to_le_bytes()) {
+                let length = u32::from_le_bytes([prefix[4], prefix[5], prefix[6], prefix[7]]) as usize;
+                if length > NOTE_BYTES_MAX {
+                    return Err(FrameError::Length(length));
+                }
+                if self.held.len() < NOTE_HEADER_BYTES + length {
+                    break;
+                }
+                self.held.advance(NOTE_HEADER_BYTES);
+                if length > 0 {
+                    let problem = serde_json::from_slice(&self.held.split_to(length));
+                    items.push(Item::Problem(problem.map_err(|_| FrameError::Note)?));
+                }
+                continue;
+            }
+            let head = Bytes::copy_from_slice(&self.held[..self.held.len().min(HEADER_BYTES)]);
             let Some(head) = Head::parse(head)? else { break };
             if self.held.len() < HEADER_BYTES + head.length {
                 break;
             }
             self.held.advance(HEADER_BYTES);
-            frames.push(head.frame(self.held.split_to(head.length).freeze())?);
+            items.push(Item::Frame(head.frame(self.held.split_to(head.length).freeze())?));
         }
-        Ok(frames)
-    }
-
-    /// Whether the stream ended between two frames, as it should.
-    #[must_use]
-    pub fn is_between_frames(&self) -> bool {
-        self.held.is_empty()
+        Ok(items)
     }
 }
 
@@ -192,10 +234,13 @@ mod tests {
             let frames: Vec<Frame> = batches.iter().map(|(p, o, values)| frame(*p, (*o).into(), values)).collect();
             let stream: Vec<u8> =
                 frames.iter().flat_map(|frame| [&frame.header()[..], &frame.batch.bytes()[..]].concat()).collect();
+            let problem = Problem::invalid("no more");
+            let mut noted = [KEEP_ALIVE, &stream, KEEP_ALIVE].concat();
+            write_problem(&mut noted, &problem);
             let mut decoder = Decoder::default();
-            let read: Vec<Frame> = stream.chunks(size).flat_map(|piece| decoder.push(piece).unwrap()).collect();
-            prop_assert_eq!(&read, &frames);
-            prop_assert!(decoder.is_between_frames());
+            let read: Vec<Item> = noted.chunks(size).flat_map(|piece| decoder.push(piece).unwrap()).collect();
+            let sent = frames.iter().cloned().map(Item::Frame).chain([Item::Problem(problem)]);
+            prop_assert_eq!(read, sent.collect::<Vec<_>>());
             let stream = Bytes::from(stream);
             prop_assert_eq!(Frame::all(stream.clone()).unwrap(), Some(frames));
             if let Some(end) = stream.len().checked_sub(1) {
@@ -210,6 +255,8 @@ mod tests {
             let framed = [&MAGIC.to_le_bytes()[..], &60u32.to_le_bytes(), &bytes].concat();
             let _ = Decoder::default().push(&framed);
             let _ = Frame::all(framed.into());
+            let noted = [&NOTE_MAGIC.to_le_bytes()[..], &9u32.to_le_bytes(), &bytes].concat();
+            let _ = Decoder::default().push(&noted);
         }
     }
 
@@ -228,5 +275,7 @@ mod tests {
         assert_eq!(Decoder::default().push(&header), Err(FrameError::Length(u32::MAX as usize)));
         header[0] = 0;
         assert_eq!(Decoder::default().push(&header), Err(FrameError::Magic));
+        let note = [&NOTE_MAGIC.to_le_bytes()[..], &u32::MAX.to_le_bytes()].concat();
+        assert_eq!(Decoder::default().push(&note), Err(FrameError::Length(u32::MAX as usize)));
     }
 }

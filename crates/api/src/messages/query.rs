@@ -149,10 +149,8 @@ impl PullQuery {
     /// Where to start when `from` is left out: a pull at the earliest message, a subscription at the latest.
     #[must_use]
     pub fn start(&self, format: PullFormat) -> Start {
-        self.from.clone().unwrap_or(match format {
-            PullFormat::Events => Start::Latest,
-            PullFormat::Json | PullFormat::Ndjson | PullFormat::Batches => Start::Earliest,
-        })
+        let default = if format.is_subscription() { Start::Latest } else { Start::Earliest };
+        self.from.clone().unwrap_or(default)
     }
 
     /// Lets the header `Last-Event-ID` stand above `from`, as a browser that reconnects expects.
@@ -292,5 +290,6 @@ mod tests {
         let query = PullQuery::default();
         assert_eq!(query.start(PullFormat::Json), Start::Earliest);
         assert_eq!(query.start(PullFormat::Events), Start::Latest);
+        assert_eq!(query.start(PullFormat::BatchStream), Start::Latest);
     }
 }

@@ -8,7 +8,8 @@ use hcube_core::topic::Name;
 use tokio::sync::mpsc;
 
 use super::place::Place;
-use super::{Consumer, events, poll};
+use super::subscription::{self, Format};
+use super::{Consumer, poll};
 use crate::client::Client;
 use crate::error::Error;
 
@@ -18,10 +19,13 @@ const CHUNKS_AHEAD: usize = 1;
 /// How messages come from the peer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Transport {
-    /// Long polls answered with binary frames: the faster one.
+    /// Binary frames in one answer without end: the fastest. Of peers that know none, and to read no further than the
+    /// topic's end, polls.
     #[default]
+    Frames,
+    /// Long polls answered with binary frames, for networks that cut off long answers.
     Polls,
-    /// Server-sent events: one answer without end.
+    /// Server-sent events, as a browser gets them: one answer without end.
     Events,
 }
 
@@ -71,7 +75,7 @@ impl ConsumerBuilder {
         self
     }
 
-    /// How messages come from the peer; by polls unless said.
+    /// How messages come from the peer; by [`Transport::Frames`] unless said.
     pub fn transport(mut self, transport: Transport) -> Self {
         self.transport = transport;
         self
@@ -120,11 +124,17 @@ impl ConsumerBuilder {
         let place = Place::new(cursor.clone());
         query.partition = partition;
         let (reader, wanted) = (client.clone(), topic.clone());
-        let task = if transport == Transport::Events && follows {
-            tokio::spawn(events::run(reader, wanted, query, place, sender))
-        } else {
-            query.wait_ms = if follows { query.wait_ms } else { 0 };
-            tokio::spawn(poll::run(reader, wanted, query, place, sender))
+        let task = match transport {
+            Transport::Frames if follows => {
+                tokio::spawn(subscription::run(reader, wanted, query, place, Format::Frames, sender))
+            }
+            Transport::Events if follows => {
+                tokio::spawn(subscription::run(reader, wanted, query, place, Format::Events, sender))
+            }
+            _ => {
+                query.wait_ms = if follows { query.wait_ms } else { 0 };
+                tokio::spawn(poll::run(reader, wanted, query, place, sender))
+            }
         };
         Ok(Consumer {
             client,

@@ -8,7 +8,7 @@ use hcube_client::{Consumer, Error, Record, Transport};
 
 use crate::mock::{Fault, Hypercube, topic};
 
-const TRANSPORTS: [Transport; 2] = [Transport::Polls, Transport::Events];
+const TRANSPORTS: [Transport; 3] = [Transport::Frames, Transport::Polls, Transport::Events];
 
 /// Publishes numbers into a partition in batches of five.
 async fn publish(hypercube: &Hypercube, partition: u16, range: std::ops::Range<u32>) {
@@ -175,6 +175,19 @@ async fn errors_that_stay_are_told_after_what_was_read() {
 }
 
 #[tokio::test]
+async fn a_peer_that_knows_no_frames_without_end_is_read_by_polls() {
+    let hypercube = Hypercube::start(2, 1);
+    publish(&hypercube, 0, 0..3).await;
+    hypercube.fail_pull(Fault::Refuse(Problem::new(Code::NotAcceptable, "messages come as something else")));
+    let mut consumer = hypercube.client(&[0]).consumer(&topic()).build().await.unwrap();
+    assert_eq!(take(&mut consumer, 3).await, places(0, 0..3));
+    publish(&hypercube, 0, 3..9).await;
+    assert_eq!(take(&mut consumer, 6).await, places(0, 3..9));
+    // The first is for the place to start at, the second is refused; only polls ask again for what comes next.
+    assert!(hypercube.asked("GET /v1/topics/quakes/messages").len() > 3);
+}
+
+#[tokio::test]
 async fn a_call_dropped_while_it_waits_loses_nothing() {
     let hypercube = Hypercube::start(2, 1);
     let mut consumer = hypercube.client(&[0]).consumer(&topic()).build().await.unwrap();
@@ -194,8 +207,7 @@ async fn a_call_dropped_while_it_waits_loses_nothing() {
 async fn a_silent_subscription_is_taken_for_dead() {
     let hypercube = Hypercube::start(2, 1);
     let client = hypercube.builder(&[0, 1]).idle_timeout(Duration::from_millis(200)).build().unwrap();
-    let builder = client.consumer(&topic()).transport(Transport::Events);
-    let mut consumer = builder.build().await.unwrap();
+    let mut consumer = client.consumer(&topic()).build().await.unwrap();
     let asked = "GET /v1/topics/quakes/messages";
     // The first is for the place to start at.
     hypercube.until("a second subscription", |h| h.asked(asked).len() >= 3).await;

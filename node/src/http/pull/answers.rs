@@ -78,7 +78,7 @@ pub(super) async fn answer(
         let body = match format {
             PullFormat::Batches => frames(&chunks, limit, max_bytes, &mut next)?,
             PullFormat::Ndjson => lines(&messages(&chunks, limit, max_bytes, &mut next)?).into(),
-            PullFormat::Json | PullFormat::Events => {
+            PullFormat::Json | PullFormat::Events | PullFormat::BatchStream => {
                 let messages = messages(&chunks, limit, max_bytes, &mut next)?;
                 let high_watermarks = (&in_body).into();
                 json::to_vec(&PullAnswer { messages, next: next.clone(), high_watermarks }).into()

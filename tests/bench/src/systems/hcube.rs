@@ -15,9 +15,6 @@ use crate::system::{Each, Launcher, Mode, Publisher, Reader, Start, System};
 
 /// Messages under way where as many as possible are wanted; the producer's own buffer bounds their bytes.
 const WINDOW: usize = 1 << 16;
-/// Messages and bytes that one poll asks for: as many as a peer gives.
-const POLL_MESSAGES: u32 = 10_000;
-const POLL_BYTES: u32 = 8 << 20;
 
 /// The column `hcube`.
 #[derive(Debug)]
@@ -41,10 +38,7 @@ impl Launcher for Hcube {
                 "`hcube local up`, defaults: three replicas, acknowledged when synced on two".into(),
             ),
             ("publishing".into(), "`Producer`, defaults; without a timer".into()),
-            (
-                "reading".into(),
-                format!("`Consumer`; W5 polls {POLL_MESSAGES} messages or {POLL_BYTES} bytes, W6 defaults"),
-            ),
+            ("reading".into(), "`Consumer`, defaults".into()),
         ]
     }
 
@@ -90,12 +84,11 @@ impl System for Running {
     }
 
     async fn reader(&self, topic: &str, start: Start) -> Result<Reading> {
-        let consumer = self.client()?.consumer(&topic.parse()?);
-        let consumer = match start {
-            Start::Earliest => consumer.from(From::Earliest).limit(POLL_MESSAGES).max_bytes(POLL_BYTES),
-            Start::Latest => consumer.from(From::Latest),
+        let from = match start {
+            Start::Earliest => From::Earliest,
+            Start::Latest => From::Latest,
         };
-        Ok(Reading(consumer.build().await?))
+        Ok(Reading(self.client()?.consumer(&topic.parse()?).from(from).build().await?))
     }
 
     async fn leader(&self, topic: &str) -> Result<usize> {

@@ -159,12 +159,13 @@ fn pull() -> Endpoint {
         ],
         replies: vec![Reply {
             status: 200,
-            doc: "The messages as one JSON object, one a line, as binary frames, or as events without end.",
+            doc: "The messages as one JSON object, one a line, or as binary frames; without end as events or frames.",
             content: vec![
                 (media::JSON, of::<PullAnswer>()),
                 (media::NDJSON, of::<MessageBody>()),
                 (media::EVENT_STREAM, of::<MessageBody>()),
                 (media::BATCH, of::<Value>()),
+                (media::BATCH_STREAM, of::<Value>()),
             ],
             headers: [
                 path_header(),

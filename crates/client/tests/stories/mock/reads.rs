@@ -10,10 +10,11 @@ use axum::response::Response;
 use futures_util::stream;
 use hcube_client::api::cursor::Cursor;
 use hcube_client::api::headers::HighWatermarks;
-use hcube_client::api::media::{self, PullFormat};
-use hcube_client::api::messages::frames::Frame;
+use hcube_client::api::media::PullFormat;
+use hcube_client::api::messages::frames::{self, Frame};
 use hcube_client::api::messages::{Message, PullAnswer, PullQuery, Start, sse};
 use hcube_client::api::{Problem, json};
+use hcube_core::record::{Batch, Producer};
 use tokio::time::{Instant, timeout_at};
 
 use super::{Fault, Shared, TOPIC_ID, cut, label};
@@ -39,10 +40,10 @@ pub async fn read(vertex: u16, shared: &Arc<Shared>, head: &Parts) -> Result<Res
         Some(Fault::Slow(delay)) => tokio::time::sleep(*delay).await,
         _ => {}
     }
-    if format == PullFormat::Events {
-        let events = Events::new(shared.clone(), query, fault)?;
-        let body = Body::from_stream(stream::unfold(events, Events::step));
-        return Ok(Response::builder().header("content-type", media::EVENT_STREAM).body(body).unwrap());
+    if format.is_subscription() {
+        let subscription = Subscription::new(shared.clone(), query, format, fault)?;
+        let body = Body::from_stream(stream::unfold(subscription, Subscription::step));
+        return Ok(Response::builder().header("content-type", format.media_type()).body(body).unwrap());
     }
     let until = Instant::now() + Duration::from_millis(query.wait_ms.into());
     let mut changed = shared.changed.subscribe();
@@ -104,7 +105,8 @@ fn whole_json(found: &Found, query: &PullQuery) -> Response {
 }
 
 /// A subscription without end, or until it is cut.
-struct Events {
+struct Subscription {
+    format: PullFormat,
     shared: Arc<Shared>,
     query: PullQuery,
     place: Cursor,
@@ -114,16 +116,21 @@ struct Events {
     sent: usize,
 }
 
-impl Events {
-    fn new(shared: Arc<Shared>, query: PullQuery, fault: Option<Fault>) -> Result<Self, Problem> {
+impl Subscription {
+    fn new(
+        shared: Arc<Shared>,
+        query: PullQuery,
+        format: PullFormat,
+        fault: Option<Fault>,
+    ) -> Result<Self, Problem> {
         let mut query = query;
-        query.from = Some(query.start(PullFormat::Events));
+        query.from = Some(query.start(format));
         let place = find(&shared, &query)?.start;
         let left = match fault {
             Some(Fault::DoThenCut(messages)) => Some(messages),
             _ => None,
         };
-        Ok(Self { shared, query, place, ready: VecDeque::new(), left, sent: 0 })
+        Ok(Self { format, shared, query, place, ready: VecDeque::new(), left, sent: 0 })
     }
 
     async fn step(mut self) -> Option<(Result<Vec<u8>, std::io::Error>, Self)> {
@@ -143,8 +150,16 @@ impl Events {
         self.sent += 1;
         // Every other message goes without an id, as the contract allows.
         let id = self.sent.is_multiple_of(2).then_some(&self.place);
-        let mut out = sse::KEEP_ALIVE.to_vec();
-        sse::write_message(&mut out, &message, id);
+        let mut out;
+        if self.format == PullFormat::BatchStream {
+            let batch = Batch::build(Producer::default(), [&message.record]).unwrap();
+            let Message { partition, offset: base_offset, timestamp_ms, .. } = message;
+            let frame = Frame { partition, base_offset, timestamp_ms, batch };
+            out = [frames::KEEP_ALIVE, &frame.header(), frame.batch.bytes()].concat();
+        } else {
+            out = sse::KEEP_ALIVE.to_vec();
+            sse::write_message(&mut out, &message, id);
+        }
         Some((Ok(out), self))
     }
 }
