@@ -5,6 +5,9 @@
 use std::fmt;
 use std::io;
 
+/// Bytes of which places and lengths of writes past the cache are multiples: no disk has larger blocks.
+pub(crate) const BLOCK_BYTES: usize = 4096;
+
 #[cfg(any(test, feature = "faulty"))]
 pub mod faulty;
 mod real;
@@ -42,6 +45,11 @@ pub trait File: fmt::Debug + Send + Sync + 'static {
     fn read_at(&self, buf: &mut [u8], at: u64) -> io::Result<usize>;
     /// Writes all of `buf` at byte `at`, extending the file where needed. Durable after [`File::sync_data`].
     fn write_at(&self, buf: &[u8], at: u64) -> io::Result<()>;
+    /// As [`File::write_at`], for much that is seldom read: past the system's cache, where bytes and file system allow
+    /// that. To be called by the file's only user.
+    fn write_past_cache_at(&self, buf: &[u8], at: u64) -> io::Result<()> {
+        self.write_at(buf, at)
+    }
     /// Makes everything written durable (`fdatasync`).
     fn sync_data(&self) -> io::Result<()>;
     /// Bytes in the file.

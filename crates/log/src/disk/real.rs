@@ -6,7 +6,10 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::{Disk, File};
+use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
+use rustix::io::Errno;
+
+use super::{BLOCK_BYTES, Disk, File};
 
 /// A directory of the file system, held by at most one process at a time.
 #[derive(Debug, Clone)]
@@ -131,11 +134,60 @@ impl File for fs::File {
         FileExt::write_all_at(self, buf, at)
     }
 
+    fn write_past_cache_at(&self, buf: &[u8], at: u64) -> io::Result<()> {
+        if !buf.len().is_multiple_of(BLOCK_BYTES) || !at.is_multiple_of(BLOCK_BYTES as u64) {
+            return File::write_at(self, buf, at);
+        }
+        // The kernel takes such bytes from the memory where they are, which begins at a block too.
+        let mut room: Vec<u8> = Vec::with_capacity(buf.len() + BLOCK_BYTES);
+        let start = room.as_ptr().align_offset(BLOCK_BYTES);
+        room.resize(start, 0);
+        room.extend_from_slice(buf);
+        let flags = fcntl_getfl(self)?;
+        match fcntl_setfl(self, flags | OFlags::DIRECT) {
+            Ok(()) => {
+                let written = File::write_at(self, &room[start..], at);
+                fcntl_setfl(self, flags)?;
+                match written {
+                    Err(error) if error.raw_os_error() == Some(Errno::INVAL.raw_os_error()) => {
+                        File::write_at(self, buf, at)
+                    }
+                    written => written,
+                }
+            }
+            // Not every file system can do so.
+            Err(Errno::INVAL) => File::write_at(self, buf, at),
+            Err(error) => Err(error.into()),
+        }
+    }
+
     fn sync_data(&self) -> io::Result<()> {
         Self::sync_data(self)
     }
 
     fn len(&self) -> io::Result<u64> {
         Ok(self.metadata()?.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_passes_the_cache_is_read_back_and_goes_on_with_what_does_not() {
+        let root = std::env::temp_dir().join(format!("hcube-real-disk-{}", std::process::id()));
+        let disk = RealDisk::open(&root).unwrap();
+        let file = disk.create_new("file").unwrap();
+        let bytes: Vec<u8> = (0..3 * BLOCK_BYTES + 700).map(|at| (at % 251) as u8).collect();
+        // The memory begins where it likes.
+        file.write_past_cache_at(&bytes[..2 * BLOCK_BYTES], 0).unwrap();
+        file.write_past_cache_at(&bytes[2 * BLOCK_BYTES..3 * BLOCK_BYTES], 2 * BLOCK_BYTES as u64).unwrap();
+        file.write_past_cache_at(&bytes[3 * BLOCK_BYTES..], 3 * BLOCK_BYTES as u64).unwrap();
+        file.sync_data().unwrap();
+        let mut read = vec![0; bytes.len()];
+        File::read_exact_at(&disk.open("file").unwrap(), &mut read, 0).unwrap();
+        assert!(read == bytes && file.len().unwrap() == bytes.len() as u64);
+        fs::remove_dir_all(root).unwrap();
     }
 }

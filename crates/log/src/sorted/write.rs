@@ -6,7 +6,7 @@ use hcube_core::codec::{Writer, length_u32};
 
 use super::footer::{Footer, IndexPoint, PartitionRange};
 use super::{DIR, HEADER_BYTES, MAGIC, ROW_HEADER_BYTES, Row, SortedFileId, SortedFileMeta, VERSION};
-use crate::disk::{Disk, File};
+use crate::disk::{BLOCK_BYTES, Disk, File};
 
 /// Suffix of files that are not complete.
 pub(super) const TEMPORARY: &str = ".tmp";
@@ -72,7 +72,7 @@ fn write_file<D: Disk>(
         note_row(&mut footer, &row, start, output.position())?;
         output.flush_beyond(BUFFER_BYTES)?;
     }
-    output.flush_beyond(0)?;
+    output.flush()?;
     footer.rows_crc = output.crc;
     let mut tail = footer.encode();
     tail.u64(tail.len() as u64);
@@ -81,7 +81,7 @@ fn write_file<D: Disk>(
     tail.u32(VERSION);
     tail.extend_from_slice(MAGIC);
     output.buffer = tail;
-    output.flush_beyond(0)?;
+    output.flush()?;
     file.sync_data()?;
     Ok(SortedFileMeta { id, bytes: output.written, crc })
 }
@@ -98,14 +98,28 @@ impl<F: File> Output<'_, F> {
         self.written + self.buffer.len() as u64
     }
 
+    /// Writes whole blocks, once there are so many bytes. They pass the cache: in it they would take the room of what is
+    /// read, and finding that room costs more time than all the rest of sorting.
     fn flush_beyond(&mut self, bytes: usize) -> io::Result<()> {
         if self.buffer.len() > bytes {
-            self.file.write_at(&self.buffer, self.written)?;
-            self.crc = crc32c::crc32c_append(self.crc, &self.buffer);
-            self.written += self.buffer.len() as u64;
-            self.buffer.clear();
+            let blocks = self.buffer.len() / BLOCK_BYTES * BLOCK_BYTES;
+            self.file.write_past_cache_at(&self.buffer[..blocks], self.written)?;
+            self.wrote(blocks);
         }
         Ok(())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.flush_beyond(BLOCK_BYTES)?;
+        self.file.write_at(&self.buffer, self.written)?;
+        self.wrote(self.buffer.len());
+        Ok(())
+    }
+
+    fn wrote(&mut self, bytes: usize) {
+        self.crc = crc32c::crc32c_append(self.crc, &self.buffer[..bytes]);
+        self.written += bytes as u64;
+        self.buffer.drain(..bytes);
     }
 }
 
