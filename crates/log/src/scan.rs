@@ -130,8 +130,10 @@ impl Loaded {
         u64::from(segment::HEADER_BYTES) + last.map_or(0, |last| last as u64 + 1)
     }
 
+    /// Whether nothing was ever written to it: no frame where the first one would be, nor any other of its own.
     fn is_blank(&self) -> bool {
-        self.written() == u64::from(segment::HEADER_BYTES)
+        let first = self.raw.iter().skip(segment::HEADER_BYTES as usize).take(HEAD_BYTES);
+        first.copied().all(|byte| byte == 0) && self.heads_from(segment::HEADER_BYTES).next().is_none()
     }
 
     /// What has a frame's head from `offset` on, wherever it begins, and whether it is valid.

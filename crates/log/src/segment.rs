@@ -16,6 +16,7 @@ use hcube_core::codec::Writer;
 
 use crate::disk::{Disk, File};
 use crate::error::OpenError;
+use crate::frame::HEAD_BYTES;
 
 /// The directory of all segments.
 pub(crate) const DIR: &str = "log";
@@ -126,7 +127,10 @@ pub(crate) fn fill<D: Disk>(
 
 /// Makes a segment under a temporary path of a file that has the size and was a segment of a lower number.
 pub(crate) fn refit<F: File>(file: &F, number: u64, salt: u64, bytes: u64) -> io::Result<()> {
-    file.write_at(&encode_header(number, salt, bytes), 0)?;
+    // Without a first frame, not even an old one, its header may rot and nothing is lost.
+    let mut raw = encode_header(number, salt, bytes);
+    raw.resize(raw.len() + HEAD_BYTES, 0);
+    file.write_at(&raw, 0)?;
     file.sync_data()
 }
 

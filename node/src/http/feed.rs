@@ -4,19 +4,24 @@
 //! *feed*, a task that reads at the partition's end and hands what it read to everybody who waits there, with the events
 //! encoded once. Who is elsewhere, or falls behind, reads by himself until he is there (again).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+use std::time::Duration;
 
 use bytes::Bytes;
 use hcube_api::Problem;
 use hcube_core::ids::{NodeId, TopicId};
 use tokio::sync::broadcast;
 use tokio::task::AbortHandle;
+use tokio::time::Instant;
 
 use super::reader::Chunk;
 
-/// Chunks that a feed keeps for subscribers that are slower than it.
+/// Chunks that a feed keeps for subscribers that are slower than it; fewer where these have more bytes, but one.
 const CHUNKS_KEPT: usize = 8;
+const BYTES_KEPT: usize = 1 << 20;
+/// A subscriber that takes nothing for so long is not waited for: the feed ends, and whoever still reads begins another.
+const STALLED_AFTER: Duration = Duration::from_secs(30);
 
 /// What a feed reads: a partition of one life of a topic, of any replica or of one.
 pub(super) type Source = (TopicId, u16, Option<NodeId>);
@@ -67,8 +72,8 @@ pub(super) struct Feed {
     task: OnceLock<AbortHandle>,
 }
 
-/// What a feed hands on; a problem is the last thing.
-pub(super) type Handed = Result<Arc<Shared>, Arc<Problem>>;
+/// What a feed hands on, for as long as it keeps it; a problem is the last thing.
+pub(super) type Handed = Result<Weak<Shared>, Arc<Problem>>;
 
 #[derive(Debug)]
 struct Tail {
@@ -76,6 +81,11 @@ struct Tail {
     next: u64,
     ended: bool,
     chunks: broadcast::Sender<Handed>,
+    kept: VecDeque<Arc<Shared>>,
+    /// Since when somebody has not taken a single one of the last chunks.
+    stalled: Option<Instant>,
+    /// Given up for such a one.
+    abandoned: bool,
 }
 
 /// How a subscriber stands to a feed.
@@ -91,7 +101,7 @@ impl Feeds {
     /// Joins the feed of a partition at an offset. Where there is none, one begins there: `begin` starts its task.
     pub fn join(&self, source: Source, from: u64, begin: impl FnOnce(Weak<Feed>) -> AbortHandle) -> Joined {
         let mut feeds = self.by_source.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(feed) = feeds.get(&source).and_then(Weak::upgrade) {
+        if let Some(feed) = feeds.get(&source).and_then(Weak::upgrade).filter(|feed| !feed.tail().abandoned) {
             let tail = feed.tail();
             if tail.ended || tail.next > from {
                 return Joined::Behind;
@@ -102,7 +112,9 @@ impl Feeds {
         }
         feeds.retain(|_, feed| feed.strong_count() > 0);
         let (chunks, receiver) = broadcast::channel(CHUNKS_KEPT);
-        let tail = Mutex::new(Tail { next: from, ended: false, chunks });
+        let kept = VecDeque::new();
+        let tail = Tail { next: from, ended: false, chunks, kept, stalled: None, abandoned: false };
+        let tail = Mutex::new(tail);
         let feed = Arc::new(Feed { tail, task: OnceLock::new() });
         feeds.insert(source, Arc::downgrade(&feed));
         let _first = feed.task.set(begin(Arc::downgrade(&feed)));
@@ -116,12 +128,29 @@ impl Feed {
         self.tail().next
     }
 
-    /// Hands on what was read there.
-    pub fn push(&self, shared: Shared) {
+    /// Hands on what was read there. Returns whether to go on.
+    pub fn push(&self, shared: Shared) -> bool {
         let mut tail = self.tail();
+        // The slowest decides how many are not taken.
+        tail.stalled = (tail.chunks.len() == CHUNKS_KEPT).then(|| tail.stalled.unwrap_or_else(Instant::now));
+        if tail.stalled.is_some_and(|since| since.elapsed() > STALLED_AFTER) {
+            tail.abandoned = true;
+            tail.kept.clear();
+            // Everybody learns it by the end of this channel.
+            tail.chunks = broadcast::Sender::new(1);
+            return false;
+        }
         tail.next = shared.end;
+        let shared = Arc::new(shared);
+        tail.kept.push_back(Arc::clone(&shared));
+        let bytes =
+            |kept: &VecDeque<Arc<Shared>>| kept.iter().map(|shared| shared.chunk.bytes()).sum::<usize>();
+        while tail.kept.len() > CHUNKS_KEPT || tail.kept.len() > 1 && bytes(&tail.kept) > BYTES_KEPT {
+            tail.kept.pop_front();
+        }
         // Whoever joined before this gets it, and nobody who joins after.
-        let _nobody = tail.chunks.send(Ok(Arc::new(shared)));
+        let _nobody = tail.chunks.send(Ok(Arc::downgrade(&shared)));
+        true
     }
 
     /// Tells everybody why there will be nothing more.
@@ -146,6 +175,8 @@ impl Drop for Feed {
 
 #[cfg(test)]
 mod tests {
+    use hcube_broker::request::StoredBatch;
+
     use super::*;
 
     fn chunk(from: u64) -> Chunk {
@@ -172,13 +203,13 @@ mod tests {
         assert!(begun);
         let (_, mut second, begun) = join(&feeds, 5).unwrap();
         assert!(!begun);
-        feed.push(Shared::new(chunk(5), 8));
+        assert!(feed.push(Shared::new(chunk(5), 8)));
         let got = [first.recv().await.unwrap().unwrap(), second.recv().await.unwrap().unwrap()];
-        assert_eq!(got.map(|shared| shared.end), [8, 8]);
+        assert_eq!(got.map(|shared| shared.upgrade().unwrap().end), [8, 8]);
         assert!(join(&feeds, 5).is_none(), "he has to read those three by himself");
         let (_, mut third, _) = join(&feeds, 8).unwrap();
-        feed.push(Shared::new(chunk(8), 9));
-        assert_eq!(third.recv().await.unwrap().unwrap().chunk.from, 8);
+        assert!(feed.push(Shared::new(chunk(8), 9)));
+        assert_eq!(third.recv().await.unwrap().unwrap().upgrade().unwrap().chunk.from, 8);
         feed.end(Problem::invalid("gone"));
         assert!(third.recv().await.unwrap().is_err());
         assert!(join(&feeds, 9).is_none(), "an ended feed gives nothing more");
@@ -192,6 +223,44 @@ mod tests {
         drop(first);
         assert!(join(&feeds, 7).unwrap().2);
         assert_eq!(feeds.by_source.lock().unwrap().len(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nothing_is_kept_for_a_subscriber_that_takes_nothing() {
+        let feeds = Feeds::default();
+        let (feed, mut stalled, _) = join(&feeds, 0).unwrap();
+        let mut live = join(&feeds, 0).unwrap().1;
+        let mut end = 0;
+        let mut push = |feed: &Feed| {
+            end += 1;
+            feed.push(Shared::new(chunk(end - 1), end))
+        };
+        for _ in 0..2 * CHUNKS_KEPT {
+            assert!(push(&feed));
+            assert!(live.recv().await.unwrap().unwrap().upgrade().is_some());
+        }
+        tokio::time::advance(STALLED_AFTER + Duration::from_millis(1)).await;
+        assert!(!push(&feed), "it has waited long enough");
+        assert!(live.recv().await.is_err(), "the end of the feed");
+        let begun = join(&feeds, 2 * CHUNKS_KEPT as u64).unwrap().2;
+        assert!(begun, "whoever still reads begins another");
+        // What the stalled one finds at last is gone, and he reads by himself.
+        assert!(stalled.recv().await.is_err(), "some were passed over");
+        assert!(stalled.recv().await.unwrap().unwrap().upgrade().is_none());
+    }
+
+    #[tokio::test]
+    async fn few_bytes_are_kept() {
+        let feeds = Feeds::default();
+        let (feed, mut chunks, _) = join(&feeds, 0).unwrap();
+        let large = |from: u64| {
+            let batch = Bytes::from(vec![0; BYTES_KEPT]);
+            let stored = StoredBatch { base_offset: from, stamp_ms: 0, batch };
+            Shared::new(Chunk { batches: vec![stored], ..chunk(from) }, from + 1)
+        };
+        assert!(feed.push(large(0)) && feed.push(large(1)));
+        assert!(chunks.try_recv().unwrap().unwrap().upgrade().is_none());
+        assert!(chunks.try_recv().unwrap().unwrap().upgrade().is_some());
     }
 
     #[test]

@@ -1,9 +1,9 @@
-//! Subscriptions: server-sent events, or frames of batches. At a partition's end all subscriptions share one long poll ([`super::feed`]); each
-//! reads by itself what lies before.
+//! Subscriptions: server-sent events, or frames of batches. At a partition's end all subscriptions share one long poll
+//! ([`super::feed`]); each reads by itself what lies before.
 //!
 //! All of a subscription happens when its answer's body is asked for more, in the task of its connection. So nothing is read
-//! or held for a client that does not read: a partition whose turn does not come drops what it has read and reads it again
-//! when there is room.
+//! for a client that does not read, and what a feed keeps for it goes after a while. A partition whose turn does not come
+//! drops what it has read and reads it again when there is room.
 
 use std::ops::Range;
 use std::sync::{Arc, Weak};
@@ -41,8 +41,8 @@ const SHARE_BYTES: (u32, u32) = (16 << 10, 256 << 10);
 const KEEP_ALIVE: Duration = Duration::from_secs(10);
 /// Pauses before a partition is read again that could not be read.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
-/// Chunks of all partitions that wait for their turn, and pieces that wait for the client.
-const CHUNKS_WAITING: usize = 4;
+/// Chunks of all partitions that wait for their turn, at least and at most, and pieces that wait for the client.
+const CHUNKS_WAITING: (usize, usize) = (4, 64);
 const PIECES_WAITING: usize = 2;
 /// Bytes after which events are sent without waiting for the end of their chunk.
 const PIECE_BYTES: usize = 64 << 10;
@@ -117,7 +117,7 @@ impl Subscription {
         let share = READ_BYTES / u32::try_from(places.len().max(1)).unwrap_or(u32::MAX);
         let most =
             Most { records: 10_000, bytes: share.clamp(SHARE_BYTES.0, SHARE_BYTES.1), wait_ms: WAIT_MS };
-        let (chunks, arriving) = mpsc::channel(CHUNKS_WAITING);
+        let (chunks, arriving) = mpsc::channel(places.len().clamp(CHUNKS_WAITING.0, CHUNKS_WAITING.1));
         let mut polls = FuturesUnordered::new();
         for (partition, from) in places {
             let (reader, shared, chunks) = (self.reader.clone(), Arc::clone(&self.shared), chunks.clone());
@@ -304,21 +304,24 @@ impl Poll {
     async fn follow(&mut self, feed: Arc<Feed>, mut chunks: broadcast::Receiver<Handed>) -> Result<(), Gone> {
         loop {
             match chunks.recv().await {
-                Ok(Ok(shared)) if shared.end <= self.from => {}
-                Ok(Ok(shared)) if shared.chunk.from == self.from => {
-                    let end = shared.end;
-                    if !self.hand_on(Arrived::Shared(shared), end)? {
-                        // A feed keeps what somebody has still to take from it.
-                        drop((chunks, feed));
-                        return self.room().await;
+                Ok(Ok(shared)) => match shared.upgrade() {
+                    Some(shared) if shared.end <= self.from => {}
+                    Some(shared) if shared.chunk.from == self.from => {
+                        let end = shared.end;
+                        if !self.hand_on(Arrived::Shared(shared), end)? {
+                            drop((chunks, feed));
+                            return self.room().await;
+                        }
                     }
-                }
+                    // It was too fast, or began elsewhere.
+                    _ => return Ok(()),
+                },
                 Ok(Err(problem)) => {
                     self.chunks.send(Err(Problem::clone(&problem))).await.map_err(|_| Gone)?;
                     return Err(Gone);
                 }
-                // It was too fast, or began elsewhere.
-                Ok(Ok(_)) | Err(_) => return Ok(()),
+                // It was too fast, or was given up.
+                Err(_) => return Ok(()),
             }
         }
     }
@@ -356,7 +359,9 @@ async fn feed_on(reader: Reader, partition: u16, feed: Weak<Feed>) {
                     let damage = || Problem::new(Code::Damaged, "a stored batch does not decode here");
                     return feed.end(chunk.messages().err().unwrap_or_else(damage));
                 };
-                feed.push(feed::Shared::new(chunk, end));
+                if !feed.push(feed::Shared::new(chunk, end)) {
+                    return;
+                }
             }
             Err(problem) => return feed.end(problem),
         }

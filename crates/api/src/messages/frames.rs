@@ -19,8 +19,10 @@
 //! ```text
 //!  0  u32  magic "HCN" and the format version, 1
 //!  4  u32  length of the rest: 0 for a sign of life, now and then
-//!  8  the problem with which the subscription ends, as JSON
+//!  8  u8   what follows, 1: the problem with which the subscription ends, as JSON
 //! ```
+//!
+//! Other notes are passed over, for later versions may have more of them.
 
 use bytes::{Buf as _, Bytes, BytesMut};
 use hcube_core::codec::{Reader, Writer as _, length_u32};
@@ -35,8 +37,9 @@ pub const HEADER_BYTES: usize = 28;
 const MAGIC: u32 = u32::from_le_bytes(*b"HCF\x01");
 const NOTE_MAGIC: u32 = u32::from_le_bytes(*b"HCN\x01");
 const NOTE_HEADER_BYTES: usize = 8;
-/// No problem is longer.
+/// No note is longer.
 const NOTE_BYTES_MAX: usize = 64 << 10;
+const PROBLEM: u8 = 1;
 /// What a subscription sends while there is nothing to say.
 pub const KEEP_ALIVE: &[u8] = b"HCN\x01\0\0\0\0";
 
@@ -82,7 +85,7 @@ pub enum Item {
 /// Appends the note that ends a subscription.
 pub fn write_problem(out: &mut Vec<u8>, problem: &Problem) {
     out.u32(NOTE_MAGIC);
-    out.bytes(&problem.to_json());
+    out.bytes(&[&[PROBLEM], &problem.to_json()[..]].concat());
 }
 
 impl Frame {
@@ -155,9 +158,9 @@ impl Decoder {
                     break;
                 }
                 self.held.advance(NOTE_HEADER_BYTES);
-                if length > 0 {
-                    let problem = serde_json::from_slice(&self.held.split_to(length));
-                    items.push(Item::Problem(problem.map_err(|_| FrameError::Note)?));
+                if let Some((&PROBLEM, problem)) = self.held.split_to(length).split_first() {
+                    let problem = serde_json::from_slice(problem).map_err(|_| FrameError::Note)?;
+                    items.push(Item::Problem(problem));
                 }
                 continue;
             }
@@ -235,7 +238,8 @@ mod tests {
             let stream: Vec<u8> =
                 frames.iter().flat_map(|frame| [&frame.header()[..], &frame.batch.bytes()[..]].concat()).collect();
             let problem = Problem::invalid("no more");
-            let mut noted = [KEEP_ALIVE, &stream, KEEP_ALIVE].concat();
+            let unknown = b"HCN\x01\x03\0\0\0\x07??";
+            let mut noted = [KEEP_ALIVE, &stream, unknown, KEEP_ALIVE].concat();
             write_problem(&mut noted, &problem);
             let mut decoder = Decoder::default();
             let read: Vec<Item> = noted.chunks(size).flat_map(|piece| decoder.push(piece).unwrap()).collect();

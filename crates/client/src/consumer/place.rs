@@ -27,7 +27,7 @@ impl Place {
         &self.cursor
     }
 
-    /// The messages that are new, of these in their order; the place is after them then.
+    /// The messages that are new, of these in their order; the place is after them then. After an error it is of no use.
     pub(super) fn advance(&mut self, mut messages: Vec<Message>) -> Result<Vec<Message>, Gap> {
         let mut gap = None;
         messages.retain(|message| {

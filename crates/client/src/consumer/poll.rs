@@ -16,8 +16,17 @@ pub(super) async fn run(client: Client, topic: Name, query: PullQuery, mut place
     let polls = Polls { client, topic, query };
     let mut poll = polls.begin(place.cursor().clone(), None);
     loop {
+        let was_over = poll.0.is_finished();
         let chunk = match poll.answer().await {
-            Ok(answer) if answer.is_empty() && polls.query.wait_ms == 0 => return,
+            Ok(answer) if answer.is_empty() && polls.query.wait_ms == 0 => match answer.decode() {
+                Ok(_nothing) => return,
+                Err(error) => Err(error),
+            },
+            // It failed some time ago, while the caller was busy with what came before: that says nothing of now.
+            Err(Error::TimedOut { .. }) if was_over => {
+                poll = polls.begin(place.cursor().clone(), None);
+                continue;
+            }
             Ok(answer) => {
                 poll = polls.after(&answer, place.cursor());
                 take(&answer, &mut place)
@@ -54,7 +63,9 @@ impl Polls {
     fn after(&self, answer: &Near, place: &Cursor) -> Poll {
         let mut from = place.clone();
         for (partition, next) in answer.next().iter().flat_map(Cursor::iter) {
-            from.set(partition, next);
+            if from.get(partition).is_none_or(|at| next > at) {
+                from.set(partition, next);
+            }
         }
         // A single partition has one peer that serves it; several have none in common.
         self.begin(from, answer.served_by().filter(|_| self.query.partition.is_some()))

@@ -8,13 +8,16 @@ use hcube_api::{Code, Problem, headers, media, paths};
 use hcube_core::topic::Name;
 use reqwest::Response;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
-use tokio::time::timeout;
+use tokio::time::{Duration, Instant, timeout};
 
 use super::place::Place;
 use super::{Chunk, Chunks, poll};
 use crate::client::{Call, Client};
 use crate::endpoints::Endpoint;
 use crate::error::Error;
+
+/// A connection that lasted so long was of use, even where it brought no message.
+const OF_USE_AFTER: Duration = Duration::from_secs(5);
 
 /// How messages look on their way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,8 +33,9 @@ struct Reader {
     query: PullQuery,
     place: Place,
     chunks: Chunks,
-    /// Whether anything came over this connection, keep-alives included.
-    is_going: bool,
+    /// Whether this connection was of use: it brought messages, or went on for a while. Its first sign of life says
+    /// nothing, for a peer that cannot read the topic sends one as well.
+    was_of_use: bool,
 }
 
 /// Why a subscription ended.
@@ -58,7 +62,7 @@ pub(super) async fn run(
     format: Format,
     chunks: Chunks,
 ) {
-    let mut reader = Reader { client, format, topic, query, place, chunks, is_going: false };
+    let mut reader = Reader { client, format, topic, query, place, chunks, was_of_use: false };
     match reader.read_on().await {
         End::Unwanted => {}
         End::Unsupported => {
@@ -78,7 +82,7 @@ impl Reader {
         let mut attempts = client.attempts(budget);
         loop {
             let endpoint = attempts.endpoint();
-            self.is_going = false;
+            self.was_of_use = false;
             let end = match client.open(&self.call(), &endpoint).await {
                 Ok(response) => self.read(response, &endpoint).await,
                 Err(error) if self.is_unsupported(&error) => End::Unsupported,
@@ -86,12 +90,12 @@ impl Reader {
             };
             let End::Failed(error) = end else { return end };
             client.note(&endpoint, true, Some(&error));
-            if self.is_going {
-                // A connection that worked gives the next failure its whole time again.
+            if self.was_of_use {
+                // The next failure has its whole time again.
                 attempts = client.attempts(budget);
             }
             if let Err(error) = attempts.failed(&endpoint, error).await {
-                return End::Failed(error);
+                return if self.may_work_by_polls(&error) { End::Unsupported } else { End::Failed(error) };
             }
         }
     }
@@ -99,6 +103,14 @@ impl Reader {
     /// Peers before this one know no frames without end; whoever asks for events means them.
     fn is_unsupported(&self, error: &Error) -> bool {
         self.format == Format::Frames && error.code() == Some(Code::NotAcceptable)
+    }
+
+    /// Whether polls may read what a subscription cannot: peers take fewer subscriptions than polls, and a proxy may keep
+    /// an answer back until it ends.
+    fn may_work_by_polls(&self, error: &Error) -> bool {
+        let last = if let Error::TimedOut { last, .. } = error { last } else { error };
+        let is_kept_back = matches!(last, Error::Silent { .. }) && !self.was_of_use;
+        self.format == Format::Frames && (is_kept_back || last.code() == Some(Code::Overloaded))
     }
 
     fn call(&self) -> Call {
@@ -121,6 +133,7 @@ impl Reader {
     /// Reads one subscription to its end.
     async fn read(&mut self, mut response: Response, endpoint: &Endpoint) -> End {
         let idle = self.client.inner.settings.idle_timeout;
+        let began = Instant::now();
         let mut decoder = Decoder::new(self.format);
         loop {
             let piece = match timeout(idle, response.chunk()).await {
@@ -132,7 +145,7 @@ impl Reader {
                 }
                 Ok(Ok(Some(piece))) => piece,
             };
-            self.is_going = true;
+            self.was_of_use |= began.elapsed() >= OF_USE_AFTER;
             let arrived = match decoder.push(&piece, self.place.cursor()) {
                 Ok(arrived) => arrived,
                 Err(reason) => return senseless(endpoint, reason).into(),
@@ -147,6 +160,7 @@ impl Reader {
         let Arrived { messages, ending } = arrived;
         let messages = self.place.advance(messages).map_err(|gap| senseless(endpoint, gap.to_string()))?;
         if !messages.is_empty() {
+            self.was_of_use = true;
             let after = self.place.cursor().clone();
             self.chunks.send(Ok(Chunk { messages, after })).await.map_err(|_| End::Unwanted)?;
         }

@@ -45,7 +45,7 @@ impl<D: Disk> Prepare<D> {
         let ahead = || format!("{}/{number:020}-ahead{}", segment::DIR, segment::TEMPORARY);
         let path = retired.as_ref().map_or_else(ahead, |retired| retired.path.clone());
         let made = match (has_room, retired) {
-            (Ok(true), Some(retired)) => retired.refit(number, salt, bytes),
+            (Ok(true), Some(retired)) => retired.refit(&disk, number, salt, bytes),
             (Ok(true), None) => segment::fill(&disk, &path, number, salt, bytes),
             // Its room is worth more now than the file.
             (Ok(false), Some(_)) => disk.remove(&path).and(Err(io::ErrorKind::StorageFull.into())),
@@ -88,6 +88,10 @@ impl<D: Disk> Log<D> {
                 self.install(prepared.number, prepared.bytes, file);
                 self.full = false;
                 Ok(())
+            }
+            // There is room as soon as these go; the next order shows whether it is enough.
+            Err(error) if error.kind() == io::ErrorKind::StorageFull && !self.retired.is_empty() => {
+                self.release_retired()
             }
             Err(error) if error.kind() == io::ErrorKind::StorageFull => {
                 self.full = true;
@@ -137,8 +141,9 @@ impl<D: Disk> Log<D> {
         let Some(retired) = self.take_retired() else {
             return segment::create(&self.disk, number, salt, bytes);
         };
-        let file = retired.refit(number, salt, bytes)?;
-        segment::publish(&self.disk, &retired.path, number)?;
+        let path = retired.path.clone();
+        let file = retired.refit(&self.disk, number, salt, bytes)?;
+        segment::publish(&self.disk, &path, number)?;
         Ok(file)
     }
 

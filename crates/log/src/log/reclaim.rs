@@ -10,7 +10,8 @@ use crate::frame::Kind;
 
 impl<D: Disk> Log<D> {
     /// Retires the oldest segments that hold no entry above its group's base, after writing again at the head
-    /// every hard state, base and tombstone that is latest in them. Returns how many segments it retired: their files are deleted, or become segments again.
+    /// every hard state, base and tombstone that is latest in them. Returns how many segments it retired: their files are
+    /// deleted, or become segments again.
     ///
     /// Syncs what was written before. A crash at any moment leaves either the old copies or the new ones.
     pub fn reclaim(&mut self) -> Result<usize, WriteError> {

@@ -58,8 +58,9 @@ impl<D: Disk> Log<D> {
 
     /// Deletes the files that are kept to become segments, for a log that has no need of them for now.
     pub fn release_retired(&mut self) -> std::io::Result<()> {
-        while let Some(retired) = self.retired.pop() {
+        while let Some(retired) = self.retired.last() {
             self.disk.remove(&retired.path)?;
+            self.retired.pop();
         }
         Ok(())
     }
@@ -84,8 +85,12 @@ impl<D: Disk> Log<D> {
 
 impl<D: Disk> Retired<D> {
     /// Makes it a segment, but for its name.
-    pub(super) fn refit(&self, number: u64, salt: u64, bytes: u64) -> std::io::Result<Arc<D::File>> {
-        segment::refit(&*self.file, number, salt, bytes).map(|()| Arc::clone(&self.file))
+    pub(super) fn refit(self, disk: &D, number: u64, salt: u64, bytes: u64) -> std::io::Result<Arc<D::File>> {
+        segment::refit(&*self.file, number, salt, bytes).inspect_err(|_| {
+            // Nobody would know of it any more. The first error is the one to tell.
+            let _ = disk.remove(&self.path);
+        })?;
+        Ok(self.file)
     }
 }
 

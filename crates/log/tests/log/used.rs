@@ -117,6 +117,29 @@ fn what_a_file_held_before_is_nobodys() {
 }
 
 #[test]
+fn the_header_of_a_used_file_that_waits_may_rot() {
+    let (disk, mut log) = used();
+    let mut index = 0;
+    while retired(&disk) == KEPT {
+        index += 1;
+        log.write(&[append(2, index..=index, 300)]).unwrap();
+    }
+    log.mark_idle().unwrap();
+    let newest =
+        disk.files().into_iter().filter(|(path, _)| path.ends_with(".wal")).map(|(path, _)| path).max();
+    let newest = newest.unwrap();
+    for byte in 0..64 {
+        let copy = disk.fork();
+        copy.flip_bit(&newest, byte, (byte % 8) as u8);
+        let (_, recovery) = Log::open(copy, SMALL).unwrap();
+        let harms =
+            |damage: hcube_log::Damage| damage.scope == DamageScope::All || damage.concerns(GroupId(2));
+        assert!(!recovery.damage.is_some_and(harms), "byte {byte} of {newest}");
+        assert_eq!(recovery.groups[&GroupId(2)].entries.len() as u64, index);
+    }
+}
+
+#[test]
 fn a_torn_batch_leaves_nothing_of_itself_in_a_used_file() {
     for seed in 0..60 {
         let (disk, mut log) = used();

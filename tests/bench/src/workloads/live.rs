@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use hdrhistogram::Histogram;
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{sleep_until, timeout};
 
@@ -75,14 +76,20 @@ async fn paced<S: System>(system: &S, messages: u64) -> Result<Histogram<u64>> {
     let publisher = topic_with_publisher(system, "w6-paced", Mode::Prompt).await?;
     let origin = Instant::now();
     let mut subscribers = JoinSet::new();
+    let (awake, mut all_awake) = mpsc::unbounded_channel();
     for _ in 0..SUBSCRIBERS {
         let mut reader = system.reader("w6-paced", Start::Latest).await?;
+        let awake = awake.clone();
         subscribers.spawn(async move {
             let mut latencies = Histogram::<u64>::new_with_max(LATENCY_MAX_NS, 3)?;
             let mut count = 0;
             while count < WARM + messages {
                 let each = &mut |payload: &[u8]| {
                     count += 1;
+                    if count == WARM {
+                        // Where nobody listens any more, the publisher has given up.
+                        let _ = awake.send(());
+                    }
                     if count > WARM {
                         latencies.saturating_record(nanoseconds(origin).saturating_sub(head(payload)));
                     }
@@ -96,6 +103,9 @@ async fn paced<S: System>(system: &S, messages: u64) -> Result<Histogram<u64>> {
     let payloads = payloads();
     let warm = payloads.clone();
     publish_each(&publisher, WARM, move |_| warm.with_head(nanoseconds(origin))).await?;
+    for _ in 0..SUBSCRIBERS {
+        timeout(PATIENCE, all_awake.recv()).await.context("a subscriber does not wake up")?;
+    }
     publish_paced(&publisher, &payloads, messages, origin).await?;
     let mut all = Histogram::<u64>::new_with_max(LATENCY_MAX_NS, 3)?;
     while let Some(ended) =
