@@ -39,6 +39,8 @@ use report::Report;
 use schedule::Kinds;
 use stage::Stage;
 
+/// Each topic is read in all these ways at once.
+const TRANSPORTS: [Transport; 3] = [Transport::Frames, Transport::Events, Transport::Polls];
 /// Topics of a run.
 const TOPICS: u16 = 2;
 /// Partitions of each.
@@ -240,7 +242,7 @@ impl Workload {
             self::client(&reach.to([from, before].concat()))
         };
         for (topic, name) in (0u16..).zip(&topics) {
-            for transport in [Transport::Frames, Transport::Events, Transport::Polls] {
+            for transport in TRANSPORTS {
                 subscriptions.push(Subscription::start(next()?, topic, name.clone(), transport).await?);
             }
             for _ in 0..PRODUCERS {
@@ -281,9 +283,10 @@ impl Workload {
         let collected = copies::collect(&client, &self.topics, &mut history).await;
         let ends: BTreeMap<Key, u64> =
             history.stored.iter().map(|(key, stored)| (*key, stored.len() as u64)).collect();
-        for (turn, subscription) in (0u16..).zip(self.subscriptions) {
-            // Two of each topic.
-            let own = ends.iter().filter(|(key, _)| key.topic == turn / 2).map(|(key, end)| (*key, *end));
+        for (turn, subscription) in self.subscriptions.into_iter().enumerate() {
+            let topic = turn / TRANSPORTS.len();
+            let of_it = |key: &Key| usize::from(key.topic) == topic;
+            let own = ends.iter().filter(|(key, _)| of_it(key)).map(|(key, end)| (*key, *end));
             history.streams.push(subscription.finish(&own.collect(), DELIVERED).await);
         }
         if published.unacknowledged > 0 {
