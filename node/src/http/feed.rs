@@ -80,12 +80,11 @@ struct Tail {
     /// The offset that is read next.
     next: u64,
     ended: bool,
-    chunks: broadcast::Sender<Handed>,
+    /// None once the feed was given up for somebody who takes nothing.
+    chunks: Option<broadcast::Sender<Handed>>,
     kept: VecDeque<Arc<Shared>>,
     /// Since when somebody has not taken a single one of the last chunks.
     stalled: Option<Instant>,
-    /// Given up for such a one.
-    abandoned: bool,
 }
 
 /// How a subscriber stands to a feed.
@@ -101,19 +100,22 @@ impl Feeds {
     /// Joins the feed of a partition at an offset. Where there is none, one begins there: `begin` starts its task.
     pub fn join(&self, source: Source, from: u64, begin: impl FnOnce(Weak<Feed>) -> AbortHandle) -> Joined {
         let mut feeds = self.by_source.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(feed) = feeds.get(&source).and_then(Weak::upgrade).filter(|feed| !feed.tail().abandoned) {
+        if let Some(feed) = feeds.get(&source).and_then(Weak::upgrade) {
             let tail = feed.tail();
-            if tail.ended || tail.next > from {
-                return Joined::Behind;
+            // In the place of one that was given up another begins.
+            if let Some(chunks) = &tail.chunks {
+                if tail.ended || tail.next > from {
+                    return Joined::Behind;
+                }
+                let chunks = chunks.subscribe();
+                drop(tail);
+                return Joined::Here(feed, chunks);
             }
-            let chunks = tail.chunks.subscribe();
-            drop(tail);
-            return Joined::Here(feed, chunks);
         }
         feeds.retain(|_, feed| feed.strong_count() > 0);
         let (chunks, receiver) = broadcast::channel(CHUNKS_KEPT);
         let kept = VecDeque::new();
-        let tail = Tail { next: from, ended: false, chunks, kept, stalled: None, abandoned: false };
+        let tail = Tail { next: from, ended: false, chunks: Some(chunks), kept, stalled: None };
         let tail = Mutex::new(tail);
         let feed = Arc::new(Feed { tail, task: OnceLock::new() });
         feeds.insert(source, Arc::downgrade(&feed));
@@ -132,12 +134,12 @@ impl Feed {
     pub fn push(&self, shared: Shared) -> bool {
         let mut tail = self.tail();
         // The slowest decides how many are not taken.
-        tail.stalled = (tail.chunks.len() == CHUNKS_KEPT).then(|| tail.stalled.unwrap_or_else(Instant::now));
+        let is_full = tail.chunks.as_ref().is_some_and(|chunks| chunks.len() == CHUNKS_KEPT);
+        tail.stalled = is_full.then(|| tail.stalled.unwrap_or_else(Instant::now));
         if tail.stalled.is_some_and(|since| since.elapsed() > STALLED_AFTER) {
-            tail.abandoned = true;
             tail.kept.clear();
-            // Everybody learns it by the end of this channel.
-            tail.chunks = broadcast::Sender::new(1);
+            // Everybody learns it by the end of the channel.
+            tail.chunks = None;
             return false;
         }
         tail.next = shared.end;
@@ -149,7 +151,7 @@ impl Feed {
             tail.kept.pop_front();
         }
         // Whoever joined before this gets it, and nobody who joins after.
-        let _nobody = tail.chunks.send(Ok(Arc::downgrade(&shared)));
+        tail.hand_on(Ok(Arc::downgrade(&shared)));
         true
     }
 
@@ -157,11 +159,19 @@ impl Feed {
     pub fn end(&self, problem: Problem) {
         let mut tail = self.tail();
         tail.ended = true;
-        let _nobody = tail.chunks.send(Err(Arc::new(problem)));
+        tail.hand_on(Err(Arc::new(problem)));
     }
 
     fn tail(&self) -> std::sync::MutexGuard<'_, Tail> {
         self.tail.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Tail {
+    fn hand_on(&self, handed: Handed) {
+        if let Some(chunks) = &self.chunks {
+            let _nobody = chunks.send(handed);
+        }
     }
 }
 
