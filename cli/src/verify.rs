@@ -283,10 +283,9 @@ impl Workload {
         let collected = copies::collect(&client, &self.topics, &mut history).await;
         let ends: BTreeMap<Key, u64> =
             history.stored.iter().map(|(key, stored)| (*key, stored.len() as u64)).collect();
-        for (turn, subscription) in self.subscriptions.into_iter().enumerate() {
-            let topic = turn / TRANSPORTS.len();
-            let of_it = |key: &Key| usize::from(key.topic) == topic;
-            let own = ends.iter().filter(|(key, _)| of_it(key)).map(|(key, end)| (*key, *end));
+        for subscription in self.subscriptions {
+            let topic = subscription.topic;
+            let own = ends.iter().filter(|(key, _)| key.topic == topic).map(|(key, end)| (*key, *end));
             history.streams.push(subscription.finish(&own.collect(), DELIVERED).await);
         }
         if published.unacknowledged > 0 {

@@ -27,6 +27,8 @@ pub fn seen(message: &Message) -> Seen {
 
 /// A subscription that lasts. Dropping it ends it.
 pub struct Subscription {
+    /// What it reads, by number.
+    pub topic: u16,
     stream: Arc<Mutex<Stream>>,
     task: JoinHandle<()>,
 }
@@ -43,7 +45,7 @@ impl Subscription {
         let stream = Stream { name: format!("the {kind} of topic {topic}"), seen: BTreeMap::new() };
         let stream = Arc::new(Mutex::new(stream));
         let task = tokio::spawn(follow(client, name, transport, topic, consumer, Arc::clone(&stream)));
-        Ok(Self { stream, task })
+        Ok(Self { topic, stream, task })
     }
 
     /// Ends it when it has delivered so much of each partition, or the time is over.

@@ -68,11 +68,7 @@ impl Consumer {
     /// each further call. What was read before is given out first. Go on with a new consumer at
     /// [`Consumer::cursor`].
     pub async fn next(&mut self) -> Result<Option<Message>, Error> {
-        while self.messages.is_empty() {
-            if !self.receive().await? {
-                return Ok(None);
-            }
-        }
+        self.receive().await?;
         Ok(self.take())
     }
 
@@ -82,11 +78,7 @@ impl Consumer {
     /// # Errors
     /// Those of [`Consumer::next`].
     pub async fn next_chunk(&mut self) -> Result<Vec<Message>, Error> {
-        while self.messages.is_empty() {
-            if !self.receive().await? {
-                return Ok(Vec::new());
-            }
-        }
+        self.receive().await?;
         self.cursor = self.arrived.clone();
         Ok(std::mem::take(&mut self.messages).into())
     }
@@ -128,23 +120,22 @@ impl Consumer {
         Some(message)
     }
 
-    /// Waits for a chunk; false when none will come.
-    async fn receive(&mut self) -> Result<bool, Error> {
-        if let Some(error) = &self.error {
-            return Err(error.clone());
-        }
-        match self.chunks.recv().await {
-            Some(Ok(chunk)) => {
-                self.messages = chunk.messages.into();
-                self.arrived = chunk.after;
-                Ok(true)
+    /// Waits until there are messages, or none will come.
+    async fn receive(&mut self) -> Result<(), Error> {
+        while self.messages.is_empty() {
+            if let Some(error) = &self.error {
+                return Err(error.clone());
             }
-            Some(Err(error)) => {
-                self.error = Some(error.clone());
-                Err(error)
+            match self.chunks.recv().await {
+                Some(Ok(chunk)) => {
+                    self.messages = chunk.messages.into();
+                    self.arrived = chunk.after;
+                }
+                Some(Err(error)) => self.error = Some(error),
+                None => break,
             }
-            None => Ok(false),
         }
+        Ok(())
     }
 }
 

@@ -124,17 +124,16 @@ impl ConsumerBuilder {
         let place = Place::new(cursor.clone());
         query.partition = partition;
         let (reader, wanted) = (client.clone(), topic.clone());
-        let task = match transport {
-            Transport::Frames if follows => {
-                tokio::spawn(subscription::run(reader, wanted, query, place, Format::Frames, sender))
-            }
-            Transport::Events if follows => {
-                tokio::spawn(subscription::run(reader, wanted, query, place, Format::Events, sender))
-            }
-            _ => {
-                query.wait_ms = if follows { query.wait_ms } else { 0 };
-                tokio::spawn(poll::run(reader, wanted, query, place, sender))
-            }
+        let format = match transport {
+            Transport::Frames => Some(Format::Frames),
+            Transport::Events => Some(Format::Events),
+            Transport::Polls => None,
+        };
+        let task = if let Some(format) = format.filter(|_| follows) {
+            tokio::spawn(subscription::run(reader, wanted, query, place, format, sender))
+        } else {
+            query.wait_ms = if follows { query.wait_ms } else { 0 };
+            tokio::spawn(poll::run(reader, wanted, query, place, sender))
         };
         Ok(Consumer {
             client,

@@ -33,10 +33,12 @@ pub(super) async fn run(client: Client, topic: Name, query: PullQuery, mut place
             }
             Err(error) => Err(error),
         };
-        let (is_last, is_empty) =
-            (chunk.is_err(), chunk.as_ref().is_ok_and(|chunk| chunk.messages.is_empty()));
+        if chunk.as_ref().is_ok_and(|chunk| chunk.messages.is_empty()) {
+            continue;
+        }
+        let is_last = chunk.is_err();
         // Nobody left to tell is no loss.
-        if !is_empty && chunks.send(chunk).await.is_err() || is_last {
+        if chunks.send(chunk).await.is_err() || is_last {
             return;
         }
     }
