@@ -311,6 +311,7 @@ fn error_label(error: &Error) -> &'static str {
         Error::Read(_) => "read",
         Error::NotLeader(_) => "not-leader",
         Error::Change(_) => "change-refused",
+        Error::Left => "left",
     }
 }
 

@@ -14,7 +14,7 @@ use cluster::{
     Cluster, PATIENCE, PATIENCE_MS, change, config, contents, create, eventually, publish, settled,
 };
 use hcube_broker::request::{From, Pull, TopicRef};
-use hcube_broker::{Error, Request};
+use hcube_broker::{Answer, Error, Request};
 use hcube_core::feature;
 use hcube_core::ids::{ClusterId, Incarnation, NodeId};
 use hcube_core::meta::{Change, Changed, Meta};
@@ -356,10 +356,21 @@ async fn a_peer_joins_and_leaves_again_while_publishing_goes_on() {
 
     change(&asked, Change::Drain { node: member.node }).await;
     publish(&joined, &topic, 0, count.into(), vec![count; 9]).await;
+    // Waits for the next record, at a leader elsewhere.
+    let waiting = tokio::spawn({
+        let (joined, topic) = (joined.clone(), topic.clone());
+        async move { wait_for_next(&joined, &topic, u64::from(count) + 1).await }
+    });
     let removed = change(&asked, Change::RemoveMember { node: member.node }).await;
     assert_eq!(removed, Changed::Removed(member.node));
     let left = joined.status_where(|status| status.removed && status.links.is_empty());
     tokio::time::timeout(PATIENCE, left).await.expect("it learns of it and loses its links").unwrap();
+    // Nobody is left waiting there: neither who asked before, nor who asks now.
+    let at_once = Duration::from_millis(u64::from(PATIENCE_MS) / 4);
+    let told = tokio::time::timeout(at_once, waiting).await.expect("a call under way ends").unwrap();
+    assert_eq!(told, Err(Error::Left));
+    let told = tokio::time::timeout(at_once, contents(&joined, &topic, 0, None)).await;
+    assert_eq!(told.expect("a new call ends at once"), Err(Error::Left));
     let forgotten = asked.status_where(|status| !status.links.contains(&member.node));
     tokio::time::timeout(PATIENCE, forgotten).await.expect("its links are closed").unwrap();
     settled(&asked, "the others do without it", |meta| meta.members.len() == 3).await;
@@ -372,6 +383,21 @@ async fn a_peer_joins_and_leaves_again_while_publishing_goes_on() {
     cluster.stop(vertex).await;
     let error = Node::start(cluster.config(vertex).clone()).await.unwrap_err();
     assert!(error.to_string().contains("has left its hypercube"), "{error}");
+}
+
+/// Waits as long as a request may for the record at an offset of partition 0.
+async fn wait_for_next(handle: &Handle, topic: &TopicRef, offset: u64) -> Result<Answer, Error> {
+    let pull = Pull {
+        topic: topic.clone(),
+        partition: 0,
+        from: From::Offset(offset),
+        max_records: 1,
+        max_bytes: 1 << 20,
+        wait_ms: PATIENCE_MS,
+        replica: None,
+        leader: true,
+    };
+    handle.request(Request::Pull(pull), PATIENCE_MS).await.result
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -450,6 +450,9 @@ pub enum Error {
     /// Members or placement cannot be changed like this. Nothing was done.
     #[error(transparent)]
     Change(ChangeRefusal),
+    /// The peer that was asked has left its hypercube. Nothing was done; only its own clients are told so.
+    #[error("the peer has left its hypercube")]
+    Left,
 }
 
 impl Error {
@@ -458,7 +461,12 @@ impl Error {
     pub fn is_passing(&self) -> bool {
         matches!(
             self,
-            Self::Unknown | Self::NoLeader | Self::NotLeader(_) | Self::Overloaded | Self::DiskFull
+            Self::Unknown
+                | Self::NoLeader
+                | Self::NotLeader(_)
+                | Self::Overloaded
+                | Self::DiskFull
+                | Self::Left
         )
     }
 }

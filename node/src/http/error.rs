@@ -46,6 +46,7 @@ pub(super) fn problem(error: &Error, asked: Asked) -> Problem {
         Error::NoLeader | Error::NotLeader(_) => {
             Problem::new(Code::NoLeader, Error::NoLeader.to_string()).retry_after_ms(ELECTION_MS)
         }
+        Error::Left => super::ready::left(),
         Error::Unknown => unknown(asked),
         Error::NotHere => as_is(Code::ReplicaNotHere),
         Error::Overloaded => as_is(Code::Overloaded).retry_after_ms(ELECTION_MS),
@@ -101,8 +102,8 @@ mod tests {
 
     #[test]
     fn what_was_certainly_not_done_may_be_repeated() {
-        for error in [Error::NoLeader, Error::NotLeader(Some(NodeId(1))), Error::Overloaded, Error::DiskFull]
-        {
+        let not_led = [Error::NoLeader, Error::NotLeader(Some(NodeId(1))), Error::Left];
+        for error in not_led.into_iter().chain([Error::Overloaded, Error::DiskFull]) {
             let problem = problem(&error, Asked::Publish);
             assert_eq!(problem.retry(), Retry::Later, "{error}");
             assert!(problem.retry_after_ms.is_some(), "{error}");

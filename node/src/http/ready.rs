@@ -37,7 +37,12 @@ pub(super) fn not_ready(detail: &str) -> Problem {
 /// # Errors
 /// `not-ready`: it has left its hypercube, which goes on without it.
 pub(super) fn check_member(handle: &Handle) -> Result<(), Problem> {
-    if handle.status().removed { Err(not_ready("the peer has left its hypercube")) } else { Ok(()) }
+    if handle.status().removed { Err(left()) } else { Ok(()) }
+}
+
+/// A peer that is no member any more.
+pub(super) fn left() -> Problem {
+    not_ready("the peer has left its hypercube")
 }
 
 /// Sets the latch as soon as the peer belongs to a hypercube and has caught up.

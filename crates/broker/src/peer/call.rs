@@ -237,9 +237,20 @@ impl Peer {
         }
     }
 
-    /// Lets the call be tried again at the next occasion.
+    /// Lets the call be tried again at the next occasion. A peer that has left its hypercube gets none: whoever asked
+    /// it is told at once, and asks another.
     pub(super) fn park(&mut self, id: CallId) {
         self.calls.waits(id, Waits::Parked);
+        if !self.is_removed() {
+            return;
+        }
+        let Some(call) = self.calls.get(id) else { return };
+        let error = match call.origin {
+            _ if call.may_be_done => Error::Unknown,
+            Origin::Peer(..) => Error::NotLeader(None),
+            _ => Error::Left,
+        };
+        self.finish(id, Err(error));
     }
 
     /// Calls whose time has come: polls end with what there is, others with the truth about their outcome.
