@@ -12,6 +12,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::request::{Answer, Error, Request};
 
+/// What a request or an answer has around its records at most, but for the strangest.
+const AROUND_BYTES: usize = 512;
+
 /// One message between peers.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Frame {
@@ -57,21 +60,34 @@ impl Frame {
     /// The frame's bytes.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
-        let postcard = |tag: u8, value: Result<Vec<u8>, postcard::Error>| {
-            debug_assert!(value.as_ref().is_ok_and(|bytes| bytes.first() == Some(&tag)));
-            value.expect("requests and answers have plain shapes")
-        };
+        self.encode_behind(Vec::new())
+    }
+
+    /// The frame's bytes, behind what is there.
+    #[must_use]
+    pub fn encode_behind(&self, mut out: Vec<u8>) -> Vec<u8> {
+        let postcard =
+            |value: Result<Vec<u8>, postcard::Error>| value.expect("requests and answers have plain shapes");
         match self {
             Self::Raft(envelopes) => {
-                let mut out = Vec::with_capacity(256);
+                // A buffer that grows copies what it has again and again.
+                let bytes: usize = envelopes.iter().map(Envelope::encoded_bytes_at_most).sum();
+                out.reserve(1 + size_of::<u32>() + bytes);
                 out.u8(1);
                 out.list(envelopes.iter(), |out, envelope| envelope.encode(out));
                 out
             }
-            Self::Request(request) => postcard(2, postcard::to_extend(request, vec![2])),
-            Self::Response(answer) => postcard(3, postcard::to_extend(answer, vec![3])),
+            Self::Request(request) => {
+                out.reserve(AROUND_BYTES + request.request.bytes());
+                out.u8(2);
+                postcard(postcard::to_extend(request, out))
+            }
+            Self::Response(answer) => {
+                out.reserve(AROUND_BYTES + answer.result.as_ref().map_or(0, Answer::bytes));
+                out.u8(3);
+                postcard(postcard::to_extend(answer, out))
+            }
             Self::Cancel(id) => {
-                let mut out = Vec::with_capacity(9);
                 out.u8(4);
                 out.u64(*id);
                 out

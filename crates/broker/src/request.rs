@@ -357,6 +357,18 @@ pub enum Answer {
     MetadataStatus(MetadataStatus),
 }
 
+impl Answer {
+    /// Bytes of the records or of the file that it carries, near enough for a buffer.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        match self {
+            Self::Pulled { batches, .. } => batches.iter().map(|stored| 32 + stored.batch.len()).sum(),
+            Self::FilePart(part) => part.len(),
+            _ => 0,
+        }
+    }
+}
+
 /// A topic as it travels.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TopicInfo {

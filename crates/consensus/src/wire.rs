@@ -40,6 +40,11 @@ const KINDS: [(u8, MessageType); 10] = [
     (10, MessageType::MsgRequestPreVoteResponse),
 ];
 
+/// Bytes of an envelope, but for what varies, or a few more.
+const ENVELOPE_BYTES: usize = 160;
+/// Bytes of an entry besides its data, or a few more.
+const ENTRY_BYTES: usize = 24;
+
 impl Envelope {
     /// Wraps a message, unless its kind is one that does not travel.
     pub(crate) fn wrap(group: GroupId, message: Message) -> Option<Self> {
@@ -92,6 +97,17 @@ impl Envelope {
     /// The data of the entries inside.
     pub fn entries(&self) -> impl Iterator<Item = &Bytes> {
         self.message.entries.iter().map(|entry| &entry.data)
+    }
+
+    /// Bytes that [`Envelope::encode`] appends, or a few more.
+    #[must_use]
+    pub fn encoded_bytes_at_most(&self) -> usize {
+        let snapshot = self.message.get_snapshot();
+        let conf = snapshot.get_metadata().get_conf_state();
+        let replicas = conf.voters.len() + conf.voters_outgoing.len() + conf.learners.len();
+        let snapshot_bytes = snapshot.data.len() + 16 * replicas;
+        let entries = self.message.entries.len() * ENTRY_BYTES;
+        ENVELOPE_BYTES + self.message.context.len() + entries + self.payload_bytes() + snapshot_bytes
     }
 
     /// Appends the envelope to a frame.

@@ -172,9 +172,9 @@ async fn transmit(outbox: &Outbox) -> Result<End, End> {
         match timeout(ALIVE_EVERY, outbox.take()).await {
             Err(_quiet) => outbox.show_alive(),
             Ok(None) => return Err(End::Closed),
-            Ok(Some(Waiting { begun: mut buffer, payloads })) => {
-                for payload in payloads {
-                    wire::put(&mut buffer, Kind::Frame, &payload);
+            Ok(Some(Waiting { begun: mut buffer, messages })) => {
+                for message in messages {
+                    buffer.extend_from_slice(&message);
                     if buffer.len() >= WRITE_BYTES {
                         outbox.write_all(&buffer).await?;
                         buffer.clear();
@@ -210,8 +210,7 @@ async fn introduction(
 }
 
 async fn introduce(stream: &mut TcpStream, kind: Kind, introduction: &Bytes) -> Result<End, End> {
-    let mut message = Vec::with_capacity(wire::HEADER_BYTES + introduction.len());
-    wire::put(&mut message, kind, introduction);
+    let message = wire::message_of(kind, introduction);
     timeout(INTRODUCTION_TIMEOUT, async {
         stream.write_all(&message).await?;
         stream.shutdown().await?;

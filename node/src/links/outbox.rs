@@ -12,7 +12,7 @@ use tokio::sync::Notify;
 
 use super::wire::{self, Kind};
 
-/// Payloads up to so many bytes are sent at once; copying more would keep the core from its other work.
+/// Messages up to so many bytes are sent at once; copying more would keep the core from its other work.
 const AT_ONCE_BYTES: usize = 32 << 10;
 
 /// Filled by the core without waiting, emptied by the connection's writer.
@@ -46,13 +46,13 @@ struct State {
 pub(super) struct Waiting {
     /// The rest of a message that the socket took a part of.
     pub begun: Vec<u8>,
-    /// Whole payloads behind it.
-    pub payloads: Vec<Vec<u8>>,
+    /// Whole messages behind it.
+    pub messages: Vec<Vec<u8>>,
 }
 
 impl Waiting {
     fn is_empty(&self) -> bool {
-        self.begun.is_empty() && self.payloads.is_empty()
+        self.begun.is_empty() && self.messages.is_empty()
     }
 }
 
@@ -67,22 +67,18 @@ impl Outbox {
         Self { socket: Some(Socket { half, sent_bytes }), ..Self::new(bytes_max) }
     }
 
-    /// Sends a frame's payload, or adds it to what waits. False when there is no room for it, or nobody to send it.
-    pub fn push(&self, payload: Vec<u8>) -> bool {
+    /// Sends a message, or adds it to what waits. False when there is no room for it, or nobody to send it.
+    pub fn push(&self, message: Vec<u8>) -> bool {
         let mut state = self.lock();
-        if state.closed || state.bytes + payload.len() > self.bytes_max {
+        if state.closed || state.bytes + message.len() > self.bytes_max {
             return false;
         }
         let first = state.waiting.is_empty();
-        if first && !state.busy && payload.len() <= AT_ONCE_BYTES {
-            let mut message = Vec::with_capacity(wire::HEADER_BYTES + payload.len());
-            wire::put(&mut message, Kind::Frame, &payload);
-            if self.send_now(&mut state, message) {
-                return true;
-            }
+        if first && !state.busy && message.len() <= AT_ONCE_BYTES && self.send_now(&mut state, &message) {
+            return true;
         }
-        state.bytes += payload.len();
-        state.waiting.payloads.push(payload);
+        state.bytes += message.len();
+        state.waiting.messages.push(message);
         drop(state);
         if first {
             self.news.notify_one();
@@ -96,10 +92,8 @@ impl Outbox {
         if state.closed || state.busy || !state.waiting.is_empty() {
             return;
         }
-        let mut message = Vec::with_capacity(wire::HEADER_BYTES);
-        wire::put(&mut message, Kind::Alive, &[]);
         // A socket that takes nothing has something to send already.
-        self.send_now(&mut state, message);
+        self.send_now(&mut state, &wire::message_of(Kind::Alive, &[]));
     }
 
     /// Waits for something to send and takes all of it; none once the outbox is closed. Until the next call nobody
@@ -154,13 +148,13 @@ impl Outbox {
 
     /// Sends a message as far as the socket takes it without waiting, and leaves the rest to the writer. False where the
     /// socket takes nothing; what is wrong with it the writer finds out.
-    fn send_now(&self, state: &mut State, mut message: Vec<u8>) -> bool {
+    fn send_now(&self, state: &mut State, message: &[u8]) -> bool {
         let Some(Socket { half, sent_bytes }) = &self.socket else { return false };
-        let sent = half.try_write(&message).unwrap_or(0);
+        let sent = half.try_write(message).unwrap_or(0);
         sent_bytes.inc_by(sent as u64);
         if sent > 0 && sent < message.len() {
             state.bytes += message.len() - sent;
-            state.waiting.begun = message.split_off(sent);
+            state.waiting.begun = message[sent..].to_vec();
             self.news.notify_one();
         }
         sent > 0
@@ -179,7 +173,7 @@ mod tests {
     async fn everything_that_waits_is_taken_at_once() {
         let outbox = Outbox::new(100);
         assert!(outbox.push(vec![1]) && outbox.push(vec![2, 3]));
-        assert_eq!(outbox.take().await.unwrap().payloads, [vec![1], vec![2, 3]]);
+        assert_eq!(outbox.take().await.unwrap().messages, [vec![1], vec![2, 3]]);
     }
 
     #[tokio::test]
@@ -187,7 +181,7 @@ mod tests {
         let outbox = Outbox::new(10);
         assert!(outbox.push(vec![0; 8]));
         assert!(!outbox.push(vec![0; 3]));
-        assert_eq!(outbox.take().await.unwrap().payloads.len(), 1);
+        assert_eq!(outbox.take().await.unwrap().messages.len(), 1);
         assert!(outbox.push(vec![0; 3]));
     }
 
@@ -210,11 +204,9 @@ mod tests {
         let writer = tokio::spawn({
             let outbox = std::sync::Arc::clone(&outbox);
             async move {
-                while let Some(Waiting { begun, payloads }) = outbox.take().await {
+                while let Some(Waiting { begun, messages }) = outbox.take().await {
                     outbox.write_all(&begun).await.unwrap();
-                    for payload in payloads {
-                        let mut message = Vec::new();
-                        wire::put(&mut message, Kind::Frame, &payload);
+                    for message in messages {
                         outbox.write_all(&message).await.unwrap();
                     }
                 }
@@ -229,7 +221,7 @@ mod tests {
                     let length = if number % 50 == 0 { 2 * AT_ONCE_BYTES } else { 10_000 };
                     let mut payload = number.to_le_bytes().to_vec();
                     payload.resize(length, 7);
-                    assert!(outbox.push(payload));
+                    assert!(outbox.push(wire::message_of(Kind::Frame, &payload)));
                     if number % 7 == 0 {
                         outbox.show_alive();
                     }

@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use hcube_broker::{Event, Frame};
+use hcube_consensus::Envelope;
 use hcube_core::ids::NodeId;
 
 use super::outbox::Outbox;
-use super::wire::PAYLOAD_BYTES_MAX;
+use super::wire::{self, HEADER_BYTES, Kind, PAYLOAD_BYTES_MAX};
 use crate::engine::Inputs;
 use crate::metrics::Metrics;
 
@@ -90,8 +91,8 @@ impl Table {
     pub fn send(&self, to: NodeId, frame: Frame, metrics: &Metrics) {
         let Some(outbox) = self.outbox(to) else { return };
         let may_be_lost = matches!(frame, Frame::Raft(_));
-        for payload in payloads(frame) {
-            if outbox.push(payload) {
+        for message in messages(frame) {
+            if outbox.push(message) {
                 continue;
             }
             if may_be_lost {
@@ -144,22 +145,30 @@ impl Drop for Entry<'_> {
     }
 }
 
-/// The frame's bytes; Raft messages for many groups may need several frames.
-fn payloads(frame: Frame) -> Vec<Vec<u8>> {
-    let payload = frame.encode();
+/// The frame as it is sent; Raft messages for many groups may need several of them.
+fn messages(frame: Frame) -> Vec<Vec<u8>> {
     match frame {
-        _ if payload.len() <= PAYLOAD_BYTES_MAX => vec![payload],
-        Frame::Raft(mut envelopes) if envelopes.len() > 1 => {
+        Frame::Raft(mut envelopes) if envelopes.len() > 1 && is_long(&envelopes) => {
             let rest = envelopes.split_off(envelopes.len() / 2);
-            let mut all = payloads(Frame::Raft(envelopes));
-            all.extend(payloads(Frame::Raft(rest)));
+            let mut all = messages(Frame::Raft(envelopes));
+            all.extend(messages(Frame::Raft(rest)));
             all
         }
-        _ => {
-            tracing::error!(bytes = payload.len(), "a message is too long for a link and is not sent");
-            Vec::new()
+        frame => {
+            let message = wire::message(Kind::Frame, |out| frame.encode_behind(out));
+            if message.len() > HEADER_BYTES + PAYLOAD_BYTES_MAX {
+                tracing::error!(bytes = message.len(), "a message is too long for a link and is not sent");
+                return Vec::new();
+            }
+            vec![message]
         }
     }
+}
+
+/// Whether Raft messages may be more than one message of a link holds.
+fn is_long(envelopes: &[Envelope]) -> bool {
+    // The tag and the number of messages come before them.
+    5 + envelopes.iter().map(Envelope::encoded_bytes_at_most).sum::<usize>() > PAYLOAD_BYTES_MAX
 }
 
 #[cfg(test)]
@@ -211,7 +220,7 @@ mod tests {
         assert_eq!(told(&queue), "");
         table.send(PEER, request(), &metrics);
         assert_eq!(
-            dialled.take().await.map(|all| all.payloads.len()),
+            dialled.take().await.map(|all| all.messages.len()),
             Some(1),
             "the own connection is preferred"
         );
@@ -219,7 +228,7 @@ mod tests {
         // What was on its way over the lost one is lost, though the peer can still be reached.
         assert_eq!(told(&queue), "du");
         table.send(PEER, request(), &metrics);
-        assert_eq!(accepted.take().await.map(|all| all.payloads.len()), Some(1));
+        assert_eq!(accepted.take().await.map(|all| all.messages.len()), Some(1));
         drop(first);
         assert_eq!(told(&queue), "d");
         table.send(PEER, request(), &metrics);
@@ -242,10 +251,10 @@ mod tests {
     #[tokio::test]
     async fn a_full_queue_drops_raft_and_ends_connections_with_requests() {
         let (table, inputs, _queue, metrics) = fixture();
-        let outbox = Arc::new(Outbox::new(100));
+        let outbox = Arc::new(Outbox::new(127));
         let _entry = table.enter(PEER, Direction::Dialled, &outbox, 1, &inputs);
         table.send(PEER, answer(80), &metrics);
-        // An empty frame takes five bytes.
+        // An empty frame takes five bytes, and nine for its header.
         (0..4).for_each(|_| table.send(PEER, Frame::Raft(Vec::new()), &metrics));
         assert_eq!(metrics.link_dropped_frames.get(), 2);
         assert!(outbox.push(Vec::new()), "the connection is still there");

@@ -46,19 +46,30 @@ pub(super) enum Error {
     Kind(u8),
 }
 
-/// Appends a message to what is to be sent.
-pub(super) fn put(out: &mut Vec<u8>, kind: Kind, payload: &[u8]) {
+/// A message with this payload.
+pub(super) fn message_of(kind: Kind, payload: &[u8]) -> Vec<u8> {
+    message(kind, |mut out| {
+        out.extend_from_slice(payload);
+        out
+    })
+}
+
+/// A message whose payload `payload` writes behind what it is given, so that it lies where it is sent from.
+pub(super) fn message(kind: Kind, payload: impl FnOnce(Vec<u8>) -> Vec<u8>) -> Vec<u8> {
     let kind = match kind {
         Kind::Alive => 0,
         Kind::Frame => 1,
         Kind::Genesis => 2,
         Kind::Invitation => 3,
     };
+    let mut message = payload(vec![0; HEADER_BYTES]);
+    let payload = &message[HEADER_BYTES..];
     let length = u32::try_from(payload.len()).expect("payloads are limited far below that");
-    out.extend_from_slice(&length.to_le_bytes());
-    out.extend_from_slice(&checksum(kind, payload).to_le_bytes());
-    out.push(kind);
-    out.extend_from_slice(payload);
+    let crc = checksum(kind, payload);
+    message[..4].copy_from_slice(&length.to_le_bytes());
+    message[4..8].copy_from_slice(&crc.to_le_bytes());
+    message[8] = kind;
+    message
 }
 
 /// Reads the next message.
@@ -103,8 +114,7 @@ mod tests {
         #[test]
         fn messages_round_trip(payload: Vec<u8>) {
             for kind in [Kind::Alive, Kind::Frame, Kind::Genesis, Kind::Invitation] {
-                let mut out = Vec::new();
-                put(&mut out, kind, &payload);
+                let out = message_of(kind, &payload);
                 prop_assert_eq!(out.len(), HEADER_BYTES + payload.len());
                 prop_assert_eq!(read_now(&out).unwrap(), (kind, payload.clone().into()));
             }
@@ -117,8 +127,7 @@ mod tests {
 
         #[test]
         fn any_changed_byte_is_noticed(payload in prop::collection::vec(any::<u8>(), 0..50), at: prop::sample::Index, by in 1u8..) {
-            let mut out = Vec::new();
-            put(&mut out, Kind::Frame, &payload);
+            let mut out = message_of(Kind::Frame, &payload);
             let at = at.index(out.len());
             out[at] = out[at].wrapping_add(by);
             prop_assert!(read_now(&out).is_err());
