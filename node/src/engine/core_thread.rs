@@ -13,6 +13,7 @@ use tokio::sync::{oneshot, watch};
 
 use super::clock::Clock;
 use super::inputs::{Asking, Input, InputQueue};
+use super::pace::Pace;
 use super::{log_thread, maintenance, readers};
 use crate::links::Links;
 use crate::metrics::{Metrics, Queue};
@@ -30,6 +31,7 @@ pub(super) struct Outputs {
     pub maintenance: Sender<maintenance::Job>,
     pub links: Links,
     pub storage: Arc<Storage<RealDisk>>,
+    pub pace: Arc<Pace>,
     pub metrics: Arc<Metrics>,
 }
 
@@ -44,6 +46,8 @@ pub(super) struct Core {
     own: VecDeque<Event>,
     outputs: Outputs,
     replies: BTreeMap<RequestId, oneshot::Sender<Reply>>,
+    /// Answers that are due: given one right after the other, for whoever waits wakes up at the first.
+    answers: Vec<(RequestId, Reply)>,
     status: watch::Sender<Arc<Status>>,
     /// When the status was published last.
     published: Instant,
@@ -73,6 +77,7 @@ impl Core {
             own: VecDeque::new(),
             outputs,
             replies: BTreeMap::new(),
+            answers: Vec::new(),
             status,
             published,
             changed: true,
@@ -178,8 +183,15 @@ impl Core {
                 self.note(event);
             }
         }
+        // Known before anybody hears that it was changed.
         if !Arc::ptr_eq(&self.meta.borrow(), self.peer.meta()) {
             self.meta.send_replace(Arc::clone(self.peer.meta()));
+        }
+        for (id, reply) in self.answers.drain(..) {
+            if let Some(sender) = self.replies.remove(&id) {
+                // Nobody is there any more when the client has just gone.
+                let _gone = sender.send(reply);
+            }
         }
     }
 
@@ -188,12 +200,7 @@ impl Core {
         match action {
             Action::Write(write) => outputs.log_job(log_thread::Job::Write(write)),
             Action::Send { to, frame } => outputs.links.send(to, frame),
-            Action::Reply { id, reply } => {
-                if let Some(sender) = self.replies.remove(&id) {
-                    // Nobody is there any more when the client has just gone.
-                    let _gone = sender.send(reply);
-                }
-            }
+            Action::Reply { id, reply } => self.answers.push((id, reply)),
             // What is in memory is at hand; another thread would only add its waking up.
             Action::Read { token, plan } if in_memory(&plan) => {
                 self.own.push_back(Event::ReadDone { token, result: outputs.storage.read(&plan) });
@@ -240,6 +247,9 @@ impl Outputs {
     }
 
     fn maintain(&self, job: maintenance::Job) {
+        if !matches!(job, maintenance::Job::Compact(_)) {
+            self.pace.begin_waiting();
+        }
         if self.maintenance.send(job).is_ok() {
             self.metrics.queued(Queue::Maintenance);
         }
