@@ -15,7 +15,7 @@ use reqwest::header::{AUTHORIZATION, CONNECTION, HeaderValue, UPGRADE};
 use reqwest::{StatusCode, Upgraded};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::AbortHandle;
+use tokio::task::{AbortHandle, yield_now};
 use tokio::time::{Instant, timeout};
 
 use crate::client::{Inner, refusal};
@@ -275,6 +275,7 @@ async fn send(
                 continue;
             }
         };
+        let mut is_first = true;
         while let Some(Order { topic, partition, batch, reply }) = next {
             number = number.wrapping_add(1);
             lock(waiting).insert(number, reply);
@@ -292,6 +293,12 @@ async fn send(
                 writer.write_all(&publish.batch).await?;
             }
             next = queue.try_recv().ok();
+            if is_first && next.is_none() {
+                // Outcomes come many at once, and the batches that follow them from as many tasks: they go together.
+                yield_now().await;
+                next = queue.try_recv().ok();
+            }
+            is_first = false;
         }
         writer.write_all(&buffer).await?;
         buffer.clear();

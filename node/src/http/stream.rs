@@ -18,6 +18,7 @@ use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::watch;
+use tokio::task::yield_now;
 use tokio::time::timeout;
 
 use super::answer::{self, Response};
@@ -127,7 +128,8 @@ async fn serve(
             () = closed(&mut closing), if reads => reads = false,
             Some(done) = next(&mut under_way, peer), if !under_way.is_empty() => {
                 let mut more = Some(done);
-                // What was committed together is answered together.
+                // What was committed together is answered together; the core tells one after the other.
+                yield_now().await;
                 while let Some((outcome, took)) = more {
                     outcome.write(&mut out);
                     bytes -= took;

@@ -11,6 +11,7 @@ use hcube_core::limits;
 use hcube_core::record::{Batch, Producer as Identity};
 use hcube_core::topic::Name;
 use tokio::sync::{Semaphore, SemaphorePermit, mpsc, oneshot};
+use tokio::task::yield_now;
 use tokio::time::{Instant, timeout_at};
 
 use super::builder::Settings;
@@ -196,6 +197,11 @@ impl Worker {
         if self.waiting.is_empty() {
             let Some(order) = self.orders.recv().await else { return false };
             self.waiting.push(order);
+        }
+        if !self.waiting.is_due(&self.seat.settings) {
+            // Callers who publish one message after the other have heard of their last batch together, and are about to
+            // publish again: a step aside, and one batch takes all of them instead of the first.
+            yield_now().await;
         }
         let until = Instant::now() + linger;
         let lingers = !linger.is_zero() && self.end.failure.get().is_none();
