@@ -3,15 +3,18 @@
 use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use anyhow::{Context as _, Result, bail};
+use tokio::task::JoinSet;
 
 use crate::figures::Results;
 use crate::machine::strangers::Strangers;
 use crate::machine::written::Storage;
 use crate::report::say;
-use crate::system::{Launcher, Mode, System};
+use crate::system::{Launcher, Mode, Reader as _, Start, System};
 use crate::workloads::{
     Figure, Scale, Workload, batched, concurrent, failover, growth, live, many_topics, memory, one_in_flight,
     read_back, topic_with_publisher,
@@ -19,6 +22,10 @@ use crate::workloads::{
 
 /// Peers of all workloads but W9.
 const PEERS: u16 = 3;
+/// Readers of the topic that is published to before the first workload.
+const WAKING_READERS: usize = 4;
+/// Topics of the second half of that time.
+const WAKING_TOPICS: usize = 50;
 
 /// What is to be measured.
 #[derive(Debug, Clone)]
@@ -110,7 +117,8 @@ async fn round<L: Launcher>(launcher: &L, plan: &Plan, results: &mut Results) ->
         let (metric, figure) = memory::idle(&system).await?;
         results.add(launcher.name(), metric, figure);
     }
-    wake(&system, &plan.scale).await.context("before the first workload")?;
+    let seconds = if launcher.compiles() { plan.scale.compile_s } else { plan.scale.wake_s };
+    wake(&system, seconds, &plan.scale).await.context("before the first workload")?;
     for &workload in &plan.workloads {
         if launcher.excuse(workload).is_some() || matches!(workload, Workload::W8 | Workload::W9) {
             continue;
@@ -145,11 +153,37 @@ async fn round<L: Launcher>(launcher: &L, plan: &Plan, results: &mut Results) ->
     Ok(())
 }
 
-/// Lets just-in-time compilers compile and caches fill before the first workload, whichever that is.
-async fn wake<S: System>(system: &S, scale: &Scale) -> Result<()> {
+/// Lets just-in-time compilers compile and caches fill before the first workload, whichever that is: half of the time
+/// one topic is published to and read, half of it many are.
+async fn wake<S: System>(system: &S, seconds: f64, scale: &Scale) -> Result<()> {
+    let half = Scale { warm_s: 0.0, measure_s: seconds / 2.0, ..*scale };
     let publisher = topic_with_publisher(system, "wake", Mode::Shared).await?;
-    let wake = Scale { warm_s: 0.0, measure_s: scale.wake_s, ..*scale };
-    concurrent::load::<S>(&publisher, &wake).await.map(|_| ())
+    let awake = Arc::new(AtomicBool::new(false));
+    let mut readers = JoinSet::new();
+    for _ in 0..WAKING_READERS {
+        let mut reader = system.reader("wake", Start::Latest).await?;
+        let awake = Arc::clone(&awake);
+        readers.spawn(async move {
+            while !awake.load(Ordering::Relaxed) {
+                reader.read(&mut |_payload| {}).await?;
+            }
+            anyhow::Ok(())
+        });
+    }
+    concurrent::load::<S>(&publisher, &half).await?;
+    awake.store(true, Ordering::Relaxed);
+    // Readers that wait for more than there is are not waited for.
+    readers.abort_all();
+    while let Some(ended) = readers.join_next().await {
+        match ended {
+            Err(error) if error.is_cancelled() => {}
+            ended => ended??,
+        }
+    }
+    let topics: Vec<String> = (0..WAKING_TOPICS).map(|number| format!("wake-{number}")).collect();
+    system.create_topics(&topics).await?;
+    let publisher = many_topics::ready(system, &topics).await?;
+    many_topics::load::<S>(&publisher, topics.len(), &half).await.map(|_| ())
 }
 
 async fn measure<S: System>(

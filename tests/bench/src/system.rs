@@ -49,6 +49,11 @@ pub trait Launcher: Send + Sync {
         None
     }
 
+    /// Whether its servers compile their program while it runs: then they are under load for longer before it counts.
+    fn compiles(&self) -> bool {
+        false
+    }
+
     /// Starts so many servers with their data below `dir`. They need not answer yet.
     fn launch(&self, dir: &Path, peers: u16) -> impl Future<Output = Result<Self::System>> + Send;
 }

@@ -63,6 +63,8 @@ pub struct Scale {
     pub rounds: u32,
     /// Seconds of load before the first workload.
     pub wake_s: f64,
+    /// The same for systems that compile their program while it runs.
+    pub compile_s: f64,
     /// Seconds before counting.
     pub warm_s: f64,
     /// Seconds of counting.
@@ -86,6 +88,7 @@ impl Scale {
     pub const FULL: Self = Self {
         rounds: 3,
         wake_s: 15.0,
+        compile_s: 180.0,
         warm_s: 2.0,
         measure_s: 6.0,
         read_back: 1_000_000,
@@ -100,6 +103,7 @@ impl Scale {
     pub const QUICK: Self = Self {
         rounds: 1,
         wake_s: 5.0,
+        compile_s: 60.0,
         warm_s: 1.0,
         measure_s: 2.0,
         read_back: 300_000,

@@ -116,6 +116,10 @@ impl Launcher for Kafka {
         ]
     }
 
+    fn compiles(&self) -> bool {
+        true
+    }
+
     async fn launch(&self, dir: &Path, peers: u16) -> Result<Running> {
         let count = usize::from(peers);
         let ports = free_ports(2 * count)?;
