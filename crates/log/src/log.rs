@@ -114,12 +114,6 @@ impl<D: Disk> Log<D> {
         Ok(positions)
     }
 
-    /// Bytes from the first segment to the log's end, had all the size that is configured: grows with what is written.
-    #[must_use]
-    pub fn end(&self) -> u64 {
-        self.head.segment.saturating_mul(self.config.segment_bytes).saturating_add(self.head.offset.into())
-    }
-
     /// Makes everything written so far durable.
     ///
     /// An error is fatal to the process: what was written may be lost and must not be acknowledged. A sync is

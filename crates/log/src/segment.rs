@@ -94,38 +94,29 @@ fn u64_at(raw: &[u8], at: usize) -> u64 {
 /// Makes a segment under its name, ready for use.
 pub(crate) fn create<D: Disk>(disk: &D, number: u64, salt: u64, bytes: u64) -> io::Result<Arc<D::File>> {
     let temporary = format!("{DIR}/{number:020}{TEMPORARY}");
-    let file = fill(disk, &temporary, number, salt, bytes, |_| Ok(()))?;
+    let file = fill(disk, &temporary, number, salt, bytes)?;
     publish(disk, &temporary, number)?;
     Ok(file)
 }
 
 /// Makes a segment under a temporary path: filled with zeros (a merely reserved extent would cost a journal
-/// commit at each later sync) and synced. `pace` is told how many bytes are written next; it may wait before they are, or
-/// have the whole given up.
+/// commit at each later sync) and synced.
 pub(crate) fn fill<D: Disk>(
     disk: &D,
     temporary: &str,
     number: u64,
     salt: u64,
     bytes: u64,
-    mut pace: impl FnMut(u64) -> io::Result<()>,
 ) -> io::Result<Arc<D::File>> {
     if disk.exists(temporary)? {
         disk.remove(temporary)?;
     }
     let header = encode_header(number, salt, bytes);
-    let mut make = || {
+    let make = || {
         let file = disk.create_new(temporary)?;
         file.write_at(&header, 0)?;
-        let mut at = header.len() as u64;
-        while at < bytes {
-            let end = bytes.min((at / ZEROS_BYTES as u64 + 1) * ZEROS_BYTES as u64);
-            pace(end - at)?;
-            zero(&file, at, end)?;
-            // Left to one sync, all of them would stand before those of the log's batches at once.
-            file.sync_data()?;
-            at = end;
-        }
+        zero(&file, header.len() as u64, bytes)?;
+        file.sync_data()?;
         Ok(Arc::new(file))
     };
     make().inspect_err(|_| {

@@ -4,7 +4,6 @@
 //! what arrives meanwhile is the next batch. There is no timer: the sync itself is the time to gather.
 
 use std::collections::VecDeque;
-use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
@@ -18,7 +17,6 @@ use hcube_log::{Log, Op, Prepare, Prepared, WriteError};
 
 use super::fatal::fatal;
 use super::inputs::{Input, Inputs};
-use super::pace::Pace;
 use crate::metrics::{Metrics, Queue};
 
 /// A log that had nothing to do for so long marks its end, so that damage there can be told from a tear.
@@ -27,9 +25,6 @@ const IDLE_AFTER: Duration = Duration::from_millis(50);
 const RELEASE_AFTER: Duration = Duration::from_secs(30);
 /// How often the disk's state is looked at and told.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
-
-/// With so many sealed segments sorting has fallen behind, and is not held up any more.
-const HURRY_SEGMENTS: usize = 8;
 
 /// Something for the log.
 #[derive(Debug)]
@@ -44,22 +39,9 @@ pub(super) enum Job<D: Disk> {
 
 /// Makes segments ahead, until the log has ended. Apart from the other upkeep, because a log without a segment
 /// ahead has to make one itself while everybody waits.
-pub(super) fn make_segments<D: Disk>(orders: &Receiver<Prepare<D>>, log: &Sender<Job<D>>, pace: &Pace) {
-    // How much is left of the segment that is in use when the log begins nobody knows: the first one is made at once.
-    let mut is_paced = false;
+pub(super) fn make_segments<D: Disk>(orders: &Receiver<Prepare<D>>, log: &Sender<Job<D>>) {
     while let Ok(order) = orders.recv() {
-        let mut pacer = pace.begin();
-        let prepared = order.run(|bytes| {
-            if is_paced {
-                pacer.write(bytes);
-            }
-            if pace.has_ended() { Err(io::ErrorKind::Interrupted.into()) } else { Ok(()) }
-        });
-        is_paced = true;
-        if pace.has_ended() {
-            return;
-        }
-        if log.send(Job::Prepared(prepared)).is_err() {
+        if log.send(Job::Prepared(order.run())).is_err() {
             return;
         }
     }
@@ -73,7 +55,6 @@ pub(super) struct LogThread<D: Disk> {
     core: Inputs,
     metrics: Arc<Metrics>,
     abandoned: Arc<AtomicBool>,
-    pace: Arc<Pace>,
     /// Writes not done yet. What stays here after a batch waits for room on the disk.
     waiting: VecDeque<Write>,
     idle: bool,
@@ -92,11 +73,9 @@ impl<D: Disk> LogThread<D> {
         core: Inputs,
         metrics: Arc<Metrics>,
         abandoned: Arc<AtomicBool>,
-        pace: Arc<Pace>,
     ) -> Self {
         let looked = Instant::now();
         let waiting = VecDeque::new();
-        pace.log_reached(log.end());
         Self {
             log,
             jobs,
@@ -104,7 +83,6 @@ impl<D: Disk> LogThread<D> {
             core,
             metrics,
             abandoned,
-            pace,
             waiting,
             idle: false,
             looked,
@@ -177,14 +155,11 @@ impl<D: Disk> LogThread<D> {
         }
         self.idle = false;
         self.wrote = Instant::now();
-        self.pace.log_reached(self.log.end());
         if sync {
             let began = self.wrote;
-            self.pace.syncing(true);
             if let Err(error) = self.log.sync() {
                 fatal("the log", &error);
             }
-            self.pace.syncing(false);
             self.metrics.wal_sync_seconds.observe(began.elapsed().as_secs_f64());
             self.metrics.wal_sync_writes.observe(f64::from(u32::try_from(done.len()).unwrap_or(u32::MAX)));
         }
@@ -246,9 +221,7 @@ impl<D: Disk> LogThread<D> {
             self.told_full = full;
             self.core.event(Event::Disk { pressure, full });
         }
-        let stats = self.log.stats();
-        self.pace.hurry(full || stats.sealed_segments >= HURRY_SEGMENTS);
-        self.metrics.show_log(&stats);
+        self.metrics.show_log(&self.log.stats());
     }
 }
 
@@ -299,12 +272,11 @@ mod tests {
         let (inputs, core) = Inputs::new(Arc::clone(&metrics));
         let abandoned = Arc::new(AtomicBool::new(false));
         let prepared = jobs.clone();
-        let log_thread =
-            LogThread::new(log, queue, orders, inputs, metrics, Arc::clone(&abandoned), Arc::default());
+        let log_thread = LogThread::new(log, queue, orders, inputs, metrics, Arc::clone(&abandoned));
         let (events, threads) = (VecDeque::new().into(), Vec::new());
         let mut fixture = Fixture { disk, jobs, core, events, threads, abandoned, index: 0 };
         queued(&mut fixture);
-        fixture.threads.push(thread::spawn(move || make_segments(&order_queue, &prepared, &Pace::default())));
+        fixture.threads.push(thread::spawn(move || make_segments(&order_queue, &prepared)));
         fixture.threads.push(thread::spawn(move || log_thread.run()));
         fixture
     }

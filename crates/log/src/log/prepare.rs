@@ -35,10 +35,9 @@ pub struct Prepared<D: Disk> {
 }
 
 impl<D: Disk> Prepare<D> {
-    /// Makes the segment: a sync, and some ten milliseconds of writing where there is no file to make it of. `pace` is told
-    /// how many bytes are written next; it may wait before they are, or have the whole given up by an error.
+    /// Makes the segment: a sync, and some ten milliseconds of writing where there is no file to make it of.
     #[must_use]
-    pub fn run(self, pace: impl FnMut(u64) -> io::Result<()>) -> Prepared<D> {
+    pub fn run(self) -> Prepared<D> {
         let Self { disk, number, salt, bytes, retired } = self;
         let needed = if retired.is_some() { bytes } else { bytes.saturating_mul(2) };
         let has_room = disk.free_bytes().map(|free| free >= needed);
@@ -47,7 +46,7 @@ impl<D: Disk> Prepare<D> {
         let path = retired.as_ref().map_or_else(ahead, |retired| retired.path.clone());
         let made = match (has_room, retired) {
             (Ok(true), Some(retired)) => retired.refit(&disk, number, salt, bytes),
-            (Ok(true), None) => segment::fill(&disk, &path, number, salt, bytes, pace),
+            (Ok(true), None) => segment::fill(&disk, &path, number, salt, bytes),
             // Its room is worth more now than the file.
             (Ok(false), Some(_)) => disk.remove(&path).and(Err(io::ErrorKind::StorageFull.into())),
             (Ok(false), None) => Err(io::ErrorKind::StorageFull.into()),
@@ -105,7 +104,7 @@ impl<D: Disk> Log<D> {
     /// Makes the next segment now, if there is none ahead. Returns whether there is one afterwards.
     pub fn prepare_segment(&mut self) -> io::Result<bool> {
         if let Some(order) = self.prepare() {
-            self.prepared(order.run(|_| Ok(())))?;
+            self.prepared(order.run())?;
         }
         Ok(self.has_spare())
     }
