@@ -71,8 +71,7 @@ impl Frame {
         match self {
             Self::Raft(envelopes) => {
                 // A buffer that grows copies what it has again and again.
-                let bytes: usize = envelopes.iter().map(Envelope::encoded_bytes_at_most).sum();
-                out.reserve(1 + size_of::<u32>() + bytes);
+                out.reserve(raft_bytes_at_most(envelopes));
                 out.u8(1);
                 out.list(envelopes.iter(), |out, envelope| envelope.encode(out));
                 out
@@ -117,6 +116,13 @@ impl Frame {
             tag => Err(DecodeError::Unknown { what: "frame", value: tag.into() }),
         }
     }
+}
+
+/// Bytes of a frame of these Raft messages, or a few more.
+#[must_use]
+pub fn raft_bytes_at_most(envelopes: &[Envelope]) -> usize {
+    let tag_and_count = 1 + size_of::<u32>();
+    tag_and_count + envelopes.iter().map(Envelope::encoded_bytes_at_most).sum::<usize>()
 }
 
 fn exactly<'a, T: Deserialize<'a>>(bytes: &'a Bytes) -> Result<T, DecodeError> {

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use hcube_broker::frame::raft_bytes_at_most;
 use hcube_broker::{Event, Frame};
-use hcube_consensus::Envelope;
 use hcube_core::ids::NodeId;
 
 use super::outbox::Outbox;
@@ -148,7 +148,9 @@ impl Drop for Entry<'_> {
 /// The frame as it is sent; Raft messages for many groups may need several of them.
 fn messages(frame: Frame) -> Vec<Vec<u8>> {
     match frame {
-        Frame::Raft(mut envelopes) if envelopes.len() > 1 && is_long(&envelopes) => {
+        Frame::Raft(mut envelopes)
+            if envelopes.len() > 1 && raft_bytes_at_most(&envelopes) > PAYLOAD_BYTES_MAX =>
+        {
             let rest = envelopes.split_off(envelopes.len() / 2);
             let mut all = messages(Frame::Raft(envelopes));
             all.extend(messages(Frame::Raft(rest)));
@@ -163,12 +165,6 @@ fn messages(frame: Frame) -> Vec<Vec<u8>> {
             vec![message]
         }
     }
-}
-
-/// Whether Raft messages may be more than one message of a link holds.
-fn is_long(envelopes: &[Envelope]) -> bool {
-    // The tag and the number of messages come before them.
-    5 + envelopes.iter().map(Envelope::encoded_bytes_at_most).sum::<usize>() > PAYLOAD_BYTES_MAX
 }
 
 #[cfg(test)]
