@@ -1,6 +1,7 @@
 //! Every metric of the node process, each with its meaning and labels.
 
 use std::fmt;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use hcube_api::cluster::{MemberState, Rebalance};
@@ -58,6 +59,7 @@ pub struct Metrics {
     replicas_lagging: Gauge,
     snapshots_incoming: Gauge,
     requests_under_way: Gauge,
+    polls_shared: Counter,
     links_up: Gauge,
     members: Family<StateLabel, Gauge>,
     drains: Gauge,
@@ -116,6 +118,7 @@ impl Metrics {
             replicas_lagging: Gauge::default(),
             snapshots_incoming: Gauge::default(),
             requests_under_way: Gauge::default(),
+            polls_shared: Counter::default(),
             links_up: Gauge::default(),
             members: Family::default(),
             drains: Gauge::default(),
@@ -156,6 +159,7 @@ impl Metrics {
         r.register("replicas_lagging", "Replicas that are not in sync, of groups that this peer leads", self.replicas_lagging.clone());
         r.register("snapshots_incoming", "Groups here that are being restored from a snapshot", self.snapshots_incoming.clone());
         r.register("requests_under_way", "Requests under way, forwarded ones included", self.requests_under_way.clone());
+        r.register("polls_shared", "Polls of any peer that were answered by what another poll had brought here", self.polls_shared.clone());
         r.register("links_up", "Peers to which frames can be sent", self.links_up.clone());
         r.register("members", "Members of the hypercube by state, as this peer sees them", self.members.clone());
         r.register("drains", "Members that are being drained", self.drains.clone());
@@ -199,6 +203,7 @@ impl Metrics {
         self.replicas_lagging.set(figure(groups.map(|g| g.lagging).sum()));
         self.snapshots_incoming.set(figure(status.restoring.len()));
         self.requests_under_way.set(figure(status.calls));
+        self.polls_shared.inner().store(status.polls_shared, Ordering::Relaxed);
         self.links_up.set(figure(status.links.len()));
         self.disk_full.set(status.disk_full.into());
         self.clock_sane.set(status.clock_is_sane.into());

@@ -4,6 +4,7 @@ mod apply;
 mod call;
 mod compaction;
 mod conf_step;
+mod fanout;
 mod forward;
 mod last_resort;
 mod lead;
@@ -29,6 +30,7 @@ use crate::{Action, Config, Event, Frame, Now, RequestId};
 
 use call::{Call, CallId, Calls, Origin};
 use compaction::Compacting;
+use fanout::Fanout;
 pub use last_resort::given_up;
 use membership::Membership;
 use replica::{Leading, SlotReplica};
@@ -54,6 +56,8 @@ pub struct Peer {
     confirmed: BTreeMap<GroupId, Vec<(u64, CallId)>>,
     /// Long polls, by the partition whose next record they wait for.
     polls: BTreeMap<PartitionId, BTreeSet<CallId>>,
+    /// Long polls that are served elsewhere.
+    fanout: Fanout,
     /// Who answered as leader last.
     hints: BTreeMap<GroupId, NodeId>,
     /// Whom frames reach, and the newest feature level that each knows.

@@ -145,6 +145,8 @@ proptest! {
             prop_assert!(children.len() <= cube.dimension() as usize);
             for child in children {
                 messages += 1;
+                // What goes to the root from everywhere comes by the same edges.
+                prop_assert_eq!(cube.next_hop(child, root), Some(at));
                 prop_assert!(depth[usize::from(child.0)].is_none(), "{child} is told twice");
                 depth[usize::from(child.0)] = depth[usize::from(at.0)].map(|depth| depth + 1);
                 queue.push_back(child);

@@ -1,6 +1,7 @@
-//! All clients of a run: publishers that repeat until they know, readers, and clients that live through whole lives
-//! of topics.
+//! All clients of a run: publishers that repeat until they know, readers, subscribers, and clients that live through
+//! whole lives of topics.
 
+mod follower;
 mod lifecycle;
 mod publisher;
 
@@ -16,15 +17,17 @@ use crate::invariants::{Promise, hold};
 use crate::streams::{once_in, pick};
 use crate::world::World;
 
+use follower::Follower;
 use lifecycle::Lifecycle;
-use publisher::Publisher;
 
-pub(crate) use publisher::{pull, values};
+pub(crate) use publisher::{Publisher, pull, values};
 
 const TOPICS: u128 = 3;
 /// Clients that create and delete topics.
 const LIVES: u64 = 3;
 pub(crate) const PARTITIONS: u16 = 3;
+/// The topics and partitions that subscribers follow: most of them the same one, so that their polls meet.
+const FOLLOWED: [(usize, u16); 6] = [(0, 0), (0, 0), (0, 0), (0, 0), (1, 1), (1, 1)];
 /// Of so many acknowledgements, the disks are looked at for one.
 const DURABILITY_SAMPLE: u64 = 20;
 
@@ -43,6 +46,9 @@ pub(crate) struct Clients {
     /// Requests of publishers under way, and when each gives up waiting.
     asked: BTreeMap<RequestId, (usize, u64)>,
     readers: BTreeMap<RequestId, Reading>,
+    followers: Vec<Follower>,
+    /// Polls of subscribers under way, and when each gives up waiting.
+    polls: BTreeMap<RequestId, (usize, u64)>,
     lives: Vec<Lifecycle>,
     /// Requests of lifecycle clients under way, and when each gives up waiting.
     living: BTreeMap<RequestId, (usize, u64)>,
@@ -60,12 +66,15 @@ impl Clients {
             let partition = u16::try_from((number / 3) % u64::from(PARTITIONS)).expect("small");
             Publisher::new(number, topic, partition)
         };
+        let followed = FOLLOWED.map(|(topic, partition)| Follower::new(topics[topic].clone(), partition));
         Self {
             slots,
             publishers: (0..publishers).map(publisher).collect(),
             topics,
             asked: BTreeMap::new(),
             readers: BTreeMap::new(),
+            followers: followed.into(),
+            polls: BTreeMap::new(),
             lives: (0..LIVES).map(Lifecycle::new).collect(),
             living: BTreeMap::new(),
             durability_checks: 0,
@@ -145,6 +154,55 @@ impl Clients {
         self.readers.insert(id, Reading { topic, partition, at_least });
     }
 
+    /// Every subscriber without a poll under way sends one.
+    pub fn follow_on(&mut self, world: &mut World, ask: &[usize]) {
+        let busy: Vec<usize> = self.polls.values().map(|(number, _)| *number).collect();
+        for number in (0..self.followers.len()).filter(|number| !busy.contains(number)) {
+            self.poll(world, number, ask);
+        }
+    }
+
+    fn poll(&mut self, world: &mut World, number: usize, ask: &[usize]) {
+        if let Some((at, request)) = self.followers[number].poll(world, ask) {
+            let id = world.ask(at, request, follower::PATIENCE_MS);
+            let gives_up = world.time_us + 1000 * u64::from(follower::PATIENCE_MS) + 500_000;
+            self.polls.insert(id, (number, gives_up));
+        }
+    }
+
+    fn followed(&mut self, world: &mut World, number: usize, result: Result<Answer, Error>) {
+        match result {
+            Ok(Answer::Pulled { from, batches, .. }) => {
+                let follower = &self.followers[number];
+                let (topic, partition) = (follower.topic.clone(), follower.partition);
+                self.saw(world, &topic, partition, from, &batches);
+                self.followers[number].read(from, &batches);
+                if !self.followers[number].stopped {
+                    // As a feed does: at once, and at the same peer.
+                    let ask = world.current();
+                    self.poll(world, number, &ask);
+                }
+            }
+            Ok(other) => {
+                crate::invariants::violated("answers fit", &format!("a poll was answered {other:?}"))
+            }
+            Err(error) => self.followers[number].failed(&error),
+        }
+    }
+
+    /// How far each subscriber of a partition has come.
+    pub fn followed_to(&self, topic: &TopicRef, partition: u16) -> Vec<u64> {
+        let here = |follower: &&Follower| follower.topic.id == topic.id && follower.partition == partition;
+        self.followers.iter().filter(here).map(|follower| follower.next).collect()
+    }
+
+    /// Subscribers poll no more.
+    pub fn stop_following(&mut self) {
+        for follower in &mut self.followers {
+            follower.stopped = true;
+        }
+    }
+
     /// Takes an answer, if it is one to these clients.
     pub fn answered(&mut self, world: &mut World, id: RequestId, reply: Reply) -> Option<Reply> {
         self.follow(world, &reply.path);
@@ -155,6 +213,8 @@ impl Clients {
                 hold!("readers get what they asked for", from >= reading.at_least, "a pull began too early");
                 self.saw(world, &reading.topic, reading.partition, from, &batches);
             }
+        } else if let Some((number, _)) = self.polls.remove(&id) {
+            self.followed(world, number, reply.result);
         } else if let Some((number, _)) = self.living.remove(&id) {
             self.lives[number].answered(reply.result);
         } else {
@@ -184,6 +244,7 @@ impl Clients {
     /// Forgets requests that nobody waits for any more.
     pub fn give_up(&mut self, now_us: u64) {
         self.asked.retain(|_, (_, gives_up)| *gives_up > now_us);
+        self.polls.retain(|_, (_, gives_up)| *gives_up > now_us);
         self.living.retain(|_, (_, gives_up)| *gives_up > now_us);
     }
 

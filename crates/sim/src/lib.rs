@@ -5,6 +5,8 @@
 
 mod admin;
 mod clients;
+#[cfg(test)]
+mod fanout;
 mod faults;
 mod invariants;
 mod machine;

@@ -1,6 +1,6 @@
 //! The simulated network: delay, loss, repetition and cut links.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use hcube_consensus::Rng;
 
@@ -16,29 +16,56 @@ pub(crate) struct Network {
     pub repetition: u64,
     /// Longest delay in microseconds.
     pub delay_us: u64,
+    /// When the last request or answer from one machine to another arrives, in microseconds since the beginning.
+    arrived_us: BTreeMap<(usize, usize), u64>,
     pub lost: u64,
     pub repeated: u64,
 }
 
 impl Network {
     pub fn new(rng: Rng) -> Self {
-        let (cut, apart) = (BTreeSet::new(), BTreeSet::new());
-        Self { rng, cut, apart, loss: 0, repetition: 0, delay_us: 1_000, lost: 0, repeated: 0 }
+        Self {
+            rng,
+            cut: BTreeSet::new(),
+            apart: BTreeSet::new(),
+            loss: 0,
+            repetition: 0,
+            delay_us: 1_000,
+            arrived_us: BTreeMap::new(),
+            lost: 0,
+            repeated: 0,
+        }
     }
 
-    /// When copies of a frame arrive, in microseconds from now; none when it is lost. Only frames of Raft may
-    /// arrive twice: requests and answers travel on a connection, once or not at all.
-    pub fn deliveries(&mut self, from: usize, to: usize, may_repeat: bool) -> Vec<u64> {
-        if self.is_cut(from, to) || self.rng.below(1000) < self.loss {
-            self.lost += 1;
+    /// When copies of a frame of Raft arrive, in microseconds from now; none when it is lost.
+    pub fn deliveries(&mut self, from: usize, to: usize) -> Vec<u64> {
+        if self.loses(from, to) {
             return Vec::new();
         }
         let mut times = vec![self.delay()];
-        if may_repeat && self.rng.below(1000) < self.repetition {
+        if self.rng.below(1000) < self.repetition {
             self.repeated += 1;
             times.push(self.delay());
         }
         times
+    }
+
+    /// When a request or an answer arrives that is sent at `now_us`, in microseconds from then. They travel on a
+    /// connection: once or not at all, and none overtakes another.
+    pub fn delivery(&mut self, from: usize, to: usize, now_us: u64) -> Option<u64> {
+        if self.loses(from, to) {
+            return None;
+        }
+        let before_us = self.arrived_us.get(&(from, to)).copied().unwrap_or_default();
+        let arrives_us = before_us.max(now_us + self.delay());
+        self.arrived_us.insert((from, to), arrives_us);
+        Some(arrives_us - now_us)
+    }
+
+    fn loses(&mut self, from: usize, to: usize) -> bool {
+        let loses = self.is_cut(from, to) || self.rng.below(1000) < self.loss;
+        self.lost += u64::from(loses);
+        loses
     }
 
     fn delay(&mut self) -> u64 {

@@ -83,6 +83,8 @@ pub struct Report {
     pub durability_checks: u64,
     /// Vertices on the longest way that a request went.
     pub longest_path: u64,
+    /// Polls that were answered by what another poll had brought to the same peer.
+    pub polls_shared: u64,
     /// Placements that changed.
     pub moves: u64,
     /// Configurations that groups went through.

@@ -68,8 +68,9 @@ struct Run {
     clients: Clients,
 }
 
-fn founding(scenario: &Scenario, replication: u8, zones: u64) -> Meta {
-    let founders = (0..scenario.peers)
+/// The metadata of a hypercube at its founding, its machines numbered by their vertices.
+pub(crate) fn founding(peers: u16, slots: u16, replication: u8, zones: u64) -> Meta {
+    let founders = (0..peers)
         .map(|vertex| Founder {
             incarnation: Incarnation(u128::from(vertex) + 1),
             vertex: Vertex(vertex),
@@ -78,7 +79,7 @@ fn founding(scenario: &Scenario, replication: u8, zones: u64) -> Meta {
             client_address: format!("client-{vertex}:1"),
         })
         .collect();
-    genesis(ClusterId(1), founders, scenario.slots, replication).expect("a valid founding")
+    genesis(ClusterId(1), founders, slots, replication).expect("a valid founding")
 }
 
 impl Run {
@@ -90,7 +91,7 @@ impl Run {
         let edges_only = once_in(shape, 3);
         let (loss, repetition, delay_us) = (shape.below(30), shape.below(30), 1_000 + shape.below(60_000));
         // Half the hypercubes get a rolling update to a newer level.
-        let mut meta = founding(scenario, replication, zones);
+        let mut meta = founding(scenario.peers, scenario.slots, replication, zones);
         meta.feature_level = if once_in(shape, 2) { feature::OLDEST } else { NEW_LEVEL };
         let consensus = hcube_consensus::Config { cache_bytes: 4 << 10, ..Default::default() };
         let setup = Setup {
@@ -141,6 +142,7 @@ impl Run {
             self.clients.publish(&mut self.world, &ask, true);
             self.clients.live_on(&mut self.world, &ask);
             self.clients.read_something(&mut self.world, &ask);
+            self.clients.follow_on(&mut self.world, &ask);
             if once_in(&mut self.world.streams.admin, 10) {
                 self.admin.wish(&mut self.world, &names);
             }
@@ -221,7 +223,29 @@ impl Run {
                 let invariants = &mut self.world.invariants;
                 let at = (topic.id, partition);
                 invariants.acknowledged.check(&mut invariants.offsets, at, &content);
+                self.follow(&topic, partition, content.len() as u64);
             }
+        }
+        self.clients.stop_following();
+    }
+
+    /// Subscribers get everything.
+    fn follow(&mut self, topic: &TopicRef, partition: u16, records: u64) {
+        let end = self.world.time_us + HEALING_US;
+        loop {
+            let reached = self.clients.followed_to(topic, partition);
+            if reached.iter().all(|next| *next == records) {
+                return;
+            }
+            let name = &topic.name;
+            hold!(
+                "subscribers get everything",
+                self.world.time_us < end,
+                "those of {name}/{partition} are at {reached:?} of {records}"
+            );
+            let ask = self.world.current();
+            self.clients.follow_on(&mut self.world, &ask);
+            self.run_for(200_000);
         }
     }
 
@@ -263,6 +287,11 @@ impl Run {
             let Some(at) = pick(&mut self.world.streams.clients, &ask) else { return };
             let request = pull(&topic, partition, From::Latest, 20_000, None);
             polls.push((at, self.world.ask(at, request, 25_000)));
+            // These wait for each other.
+            let followed = &self.clients.topics[0];
+            let end = self.clients.followed_to(followed, 0)[0];
+            let request = pull(followed, 0, From::Offset(end), 20_000, None);
+            polls.push((at, self.world.ask(at, request, 25_000)));
         }
         self.run_for(500_000);
         hold!(NAME, self.world.calls() > 0, "no poll waits");
@@ -286,6 +315,7 @@ impl Run {
             lives: self.clients.lives().iter().sum(),
             durability_checks: self.clients.durability_checks,
             longest_path: self.clients.longest_path,
+            polls_shared: world.polls_shared(),
             moves: world.invariants.placement.moves,
             configurations: world.invariants.configurations.changes,
             joint: world.invariants.configurations.joint,

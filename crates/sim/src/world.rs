@@ -83,6 +83,9 @@ pub(crate) struct World {
     /// Pairs of machines between which there was ever a link for requests.
     ever_linked: BTreeSet<(usize, usize)>,
     pub replies: BTreeMap<RequestId, Reply>,
+    /// How often each machine gave each batch, by its offset, to each node.
+    #[cfg(test)]
+    pub given: BTreeMap<(usize, hcube_core::ids::NodeId, u64), u64>,
 }
 
 impl World {
@@ -108,6 +111,8 @@ impl World {
             no_losses_before_us: 0,
             ever_linked: BTreeSet::new(),
             replies: BTreeMap::new(),
+            #[cfg(test)]
+            given: BTreeMap::new(),
         };
         for member in meta.members.values() {
             let at = world.provide();

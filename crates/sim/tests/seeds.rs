@@ -89,10 +89,11 @@ fn nothing_acknowledged_is_lost_whatever_happens() {
         sum(|r| r.changes.repeats),
     );
     println!(
-        "  load: {} elections, {} publishes repeated, {} lives of topics, {} majorities of disks looked at",
+        "  load: {} elections, {} publishes repeated, {} lives of topics, {} polls answered by others, {} majorities of disks looked at",
         sum(|r| r.elections),
         sum(|r| r.repeats),
         sum(|r| r.lives),
+        sum(|r| r.polls_shared),
         sum(|r| r.durability_checks),
     );
     println!(
@@ -107,7 +108,7 @@ fn nothing_acknowledged_is_lost_whatever_happens() {
     for (name, count) in kinds {
         assert!(count > 0, "there were no {name}");
     }
-    let happened: [(&str, Count); 17] = [
+    let happened: [(&str, Count); 18] = [
         ("compactions", |r| r.counts.compactions),
         ("snapshot parts", |r| r.counts.staged_parts),
         ("fetches", |r| r.counts.fetches),
@@ -125,6 +126,7 @@ fn nothing_acknowledged_is_lost_whatever_happens() {
         ("read replicas", |r| r.changes.readers),
         ("joint configurations", |r| r.joint),
         ("raised feature levels", |r| r.raises),
+        ("shared polls", |r| r.polls_shared),
     ];
     for (name, of) in happened {
         assert!(sum(of) > 0, "there were no {name}");

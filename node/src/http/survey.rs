@@ -173,6 +173,7 @@ mod tests {
             hints: BTreeMap::from([(GroupId(1), NodeId(2))]),
             links: links.iter().copied().map(NodeId).collect(),
             calls: 0,
+            polls_shared: 0,
             disk_full: false,
             clock_is_sane: true,
             restoring: Vec::new(),

@@ -6,6 +6,7 @@ use hcube_consensus::Rng;
 use hcube_core::ids::{GroupId, NodeId, Vertex};
 
 use super::Peer;
+use super::fanout::Meeting;
 use crate::frame::{Answered, Frame};
 use crate::request::{Answer, Error, Reply, Request};
 use crate::{Action, RequestId};
@@ -41,6 +42,8 @@ pub(super) enum Waits {
     Record,
     /// The answer of the peer it was forwarded to.
     Peer(NodeId),
+    /// The answer to another poll of this peer, see [`super::fanout`].
+    Meeting,
 }
 
 /// A request under way.
@@ -63,6 +66,8 @@ pub(super) struct Call {
     pub may_be_done: bool,
     /// Whether a read may be decided here: the leader's word that this state is current.
     pub confirmed: bool,
+    /// Where a poll waits together with others.
+    pub meeting: Option<Meeting>,
 }
 
 impl Call {
@@ -83,6 +88,7 @@ impl Call {
             tries: 0,
             may_be_done: false,
             confirmed: false,
+            meeting: None,
         }
     }
 }
@@ -214,6 +220,7 @@ impl Peer {
     /// Answers a call with the way that it went.
     pub(super) fn finish_with(&mut self, id: CallId, result: Result<Answer, Error>, path: Vec<Vertex>) {
         self.forget_poll(id);
+        self.part(id);
         let Some(call) = self.calls.remove(id) else { return };
         match call.origin {
             Origin::Client(id) => self.actions.push(Action::Reply { id, reply: Reply { result, path } }),
@@ -232,6 +239,7 @@ impl Peer {
     pub(super) fn abandon(&mut self, origin: Origin) {
         let Some(id) = self.calls.by_origin(origin) else { return };
         self.forget_poll(id);
+        self.part(id);
         if let Some(Call { waits: Waits::Peer(to), .. }) = self.calls.remove(id) {
             self.actions.push(Action::Send { to, frame: Frame::Cancel(id) });
         }
@@ -259,6 +267,11 @@ impl Peer {
             let Some(call) = self.calls.get(id) else { continue };
             if call.waits == Waits::Record {
                 self.end_poll(id);
+                continue;
+            }
+            if call.waits == Waits::Meeting && call.deadline_ms > self.now.mono_ms {
+                // It has waited for as long as it wanted, and asks how things are.
+                self.go_on(id);
                 continue;
             }
             let may_be_done = call.may_be_done || call.waits == Waits::Commit;

@@ -97,9 +97,15 @@ impl Peer {
         (!voters.is_empty()).then(|| voters[tries as usize % voters.len()])
     }
 
-    /// Sends a call on towards a node, over the edges of the hypercube unless there is a link of its own.
+    /// Sends a call on towards a node: over a link of its own where there is one, otherwise over the edges of the
+    /// hypercube; polls keep to the edges, where they meet.
     fn forward(&mut self, id: CallId, target: NodeId) {
-        let Some(via) = self.hop_towards(id, target) else {
+        self.part(id);
+        let branch = self.branch(id, target);
+        if branch.is_some_and(|(meeting, _)| self.meet(id, meeting)) {
+            return;
+        }
+        let Some(via) = branch.map(|(_, via)| via).or_else(|| self.hop_towards(id, target)) else {
             let transit = self.calls.get(id).is_some_and(|call| matches!(call.origin, Origin::Peer(..)));
             if transit {
                 let may_be_done = self.calls.get(id).is_some_and(|call| call.may_be_done);
@@ -196,6 +202,7 @@ impl Peer {
             }
             result => {
                 self.learn_leader(group, &result, &path);
+                self.pass_on(id, &result, &path);
                 self.finish_with(id, result, path);
             }
         }

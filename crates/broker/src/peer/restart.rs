@@ -12,6 +12,7 @@ use hcube_log::{Position, RecoveredGroup, Recovery};
 use super::Peer;
 use super::call::Calls;
 use super::compaction::Compacting;
+use super::fanout::Fanout;
 use super::membership::Membership;
 use super::replica::{Leading, SlotReplica};
 use crate::command::Command;
@@ -82,6 +83,7 @@ impl Peer {
             commits: BTreeMap::new(),
             confirmed: BTreeMap::new(),
             polls: BTreeMap::new(),
+            fanout: Fanout::default(),
             hints: BTreeMap::new(),
             links: BTreeMap::new(),
             broken_links: BTreeMap::new(),

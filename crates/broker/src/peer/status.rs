@@ -29,6 +29,8 @@ pub struct Status {
     pub links: Vec<NodeId>,
     /// Requests under way.
     pub calls: usize,
+    /// Polls since the start that were answered by what another poll had brought here.
+    pub polls_shared: u64,
     /// Whether the disk has no room for records.
     pub disk_full: bool,
     /// Whether the wall clock went on as the monotonic one did.
@@ -83,6 +85,7 @@ impl Peer {
             hints: self.hints.clone(),
             links: self.links.keys().copied().collect(),
             calls: self.calls.len(),
+            polls_shared: self.fanout.shared,
             disk_full: self.disk_full,
             clock_is_sane: self.clock_is_sane(),
             restoring: self.staging.keys().copied().collect(),

@@ -23,6 +23,7 @@ impl Peer {
         self.doubt_leaders();
         self.staging_room_bytes = self.config.staging_bytes_per_tick;
         self.wake_due();
+        self.forget_passed();
         self.retry_parked(None);
         if self.ticks == STAND_TICKS {
             self.stand();

@@ -72,20 +72,36 @@ impl World {
     }
 
     fn send(&mut self, from: usize, to: NodeId, frame: &Frame) {
-        let raft = match frame {
-            Frame::Raft(envelopes) => {
-                for envelope in envelopes {
-                    self.invariants.sends(&self.machines[from], envelope);
-                }
-                true
+        let is_raft = if let Frame::Raft(envelopes) = frame {
+            for envelope in envelopes {
+                self.invariants.sends(&self.machines[from], envelope);
             }
-            _ => false,
+            true
+        } else {
+            false
         };
+        #[cfg(test)]
+        self.gives(from, to, frame);
         // Whom the sender's own metadata names; nobody else is dialled.
         let Some(at) = self.machine_of(from, to) else { return };
-        for delay in self.network.deliveries(from, at, raft) {
+        let deliveries = if is_raft {
+            self.network.deliveries(from, at)
+        } else {
+            self.network.delivery(from, at, self.time_us).into_iter().collect()
+        };
+        for delay in deliveries {
             let bytes = frame.encode();
             self.due(at, delay, Due::Deliver { from, bytes });
+        }
+    }
+
+    #[cfg(test)]
+    fn gives(&mut self, from: usize, to: NodeId, frame: &Frame) {
+        use hcube_broker::Answer;
+        let Frame::Response(answered) = frame else { return };
+        let Ok(Answer::Pulled { batches, .. }) = &answered.result else { return };
+        for stored in batches {
+            *self.given.entry((from, to, stored.base_offset)).or_default() += 1;
         }
     }
 

@@ -107,7 +107,7 @@ impl World {
             let incarnation = self.machines[other].incarnation;
             let invitation = self.machines[at].peer().and_then(|peer| peer.invitation(incarnation));
             let Some(invitation) = invitation else { continue };
-            for delay in self.network.deliveries(at, other, false) {
+            if let Some(delay) = self.network.delivery(at, other, self.time_us) {
                 let bytes = invitation.encode().to_vec();
                 self.due(other, delay, Due::Invited(bytes));
             }

@@ -46,6 +46,12 @@ impl World {
         peers.map(|peer| peer.status().calls).sum()
     }
 
+    /// Polls that were answered by others, at the processes that run now.
+    pub fn polls_shared(&self) -> u64 {
+        let peers = self.current().into_iter().filter_map(|at| self.machines[at].peer());
+        peers.map(|peer| peer.status().polls_shared).sum()
+    }
+
     /// Whether a replica may still be counted on.
     fn is_intact(&self, replica: ReplicaId) -> bool {
         let home = self.invariants.placement.home(replica).and_then(|node| self.machine_at(node));
