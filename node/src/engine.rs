@@ -18,6 +18,7 @@ mod fatal;
 mod inputs;
 mod log_thread;
 mod maintenance;
+mod pace;
 mod readers;
 
 use std::collections::BTreeSet;
@@ -48,6 +49,7 @@ pub(crate) use inputs::{Asking, Input, Inputs};
 use clock::Clock;
 use core_thread::{Core, Outputs};
 use log_thread::LogThread;
+use pace::Pace;
 
 /// What a base holds besides the state: its configuration and the names of its files.
 const BASE_EXTRA_BYTES: usize = 256 << 10;
@@ -82,6 +84,7 @@ pub(crate) struct Engine {
     inputs: Inputs,
     /// Set when nothing more shall be written, as if the process had died.
     abandoned: Arc<AtomicBool>,
+    pace: Arc<Pace>,
     threads: Vec<JoinHandle<()>>,
 }
 
@@ -127,8 +130,12 @@ impl Engine {
         let (maintenance, maintenance_queue) = mpsc::channel();
         let (orders, order_queue) = mpsc::channel();
         let mut threads = Threads::default();
+        let pace = Arc::new(Pace::default());
         let prepared = log_jobs.clone();
-        threads.spawn("segments", move || log_thread::make_segments(&order_queue, &prepared))?;
+        let segments_pace = Arc::clone(&pace);
+        threads.spawn("segments", move || {
+            log_thread::make_segments(&order_queue, &prepared, &segments_pace);
+        })?;
         let log_thread = LogThread::new(
             log,
             log_queue,
@@ -136,6 +143,7 @@ impl Engine {
             inputs.clone(),
             Arc::clone(metrics),
             Arc::clone(&abandoned),
+            Arc::clone(&pace),
         );
         threads.spawn("log", move || log_thread.run())?;
         let read_queue = readers::Queue::new(read_queue, Arc::clone(metrics));
@@ -143,16 +151,23 @@ impl Engine {
             let (queue, storage, inputs) = (read_queue.clone(), Arc::clone(&storage), inputs.clone());
             threads.spawn("reader", move || readers::run(&queue, &storage, &inputs))?;
         }
-        let (upkeep, upkeep_inputs, upkeep_metrics) =
-            (Arc::clone(&storage), inputs.clone(), Arc::clone(metrics));
+        let (upkeep, upkeep_inputs, upkeep_metrics, upkeep_pace) =
+            (Arc::clone(&storage), inputs.clone(), Arc::clone(metrics), Arc::clone(&pace));
         threads.spawn("maintenance", move || {
-            maintenance::run(&maintenance_queue, &upkeep, &upkeep_inputs, &upkeep_metrics);
+            maintenance::run(&maintenance_queue, &upkeep, &upkeep_inputs, &upkeep_metrics, &upkeep_pace);
         })?;
-        let outputs =
-            Outputs { log: log_jobs, reads, maintenance, links, storage, metrics: Arc::clone(metrics) };
+        let outputs = Outputs {
+            log: log_jobs,
+            reads,
+            maintenance,
+            links,
+            storage,
+            pace: Arc::clone(&pace),
+            metrics: Arc::clone(metrics),
+        };
         let core = Core::new(peer, clock, config.tick_ms, input_queue, outputs, status_sender, meta_sender);
         threads.spawn("core", move || core.run())?;
-        Ok(Self { handle, meta, inputs, abandoned, threads: threads.0 })
+        Ok(Self { handle, meta, inputs, abandoned, pace, threads: threads.0 })
     }
 
     /// The way to ask the peer for something.
@@ -173,6 +188,7 @@ impl Engine {
     /// Writes what is to be written, then ends every thread. To be called where blocking is allowed.
     pub fn stop(mut self) {
         self.inputs.send(Input::Stop);
+        self.pace.end();
         for thread in std::mem::take(&mut self.threads) {
             // A thread that panics has ended the process already.
             let _ended = thread.join();
@@ -185,6 +201,7 @@ impl Drop for Engine {
     fn drop(&mut self) {
         if !self.threads.is_empty() {
             self.abandoned.store(true, Ordering::Release);
+            self.pace.end();
             self.inputs.send(Input::Stop);
         }
     }

@@ -85,14 +85,22 @@ impl<D: Disk> Storage<D> {
         open.read_chunk(at, length as usize).map_err(|error| read_error(&error))
     }
 
-    /// Writes a compaction's batches into its file, which is durable when this returns.
+    /// Writes a compaction's batches into its file, which is durable when this returns. `pace` is told how many bytes are
+    /// to be written next, and may wait before they are.
     ///
     /// # Errors
     /// When a batch cannot be read or is damaged, or the file cannot be written; there is no such file then.
-    pub fn compact(&self, compaction: &Compaction) -> Result<SortedFileMeta, String> {
+    pub fn compact(
+        &self,
+        compaction: &Compaction,
+        mut pace: impl FnMut(u64),
+    ) -> Result<SortedFileMeta, String> {
         let mut failed = None;
         let rows = compaction.rows.iter().map_while(|row| match self.row(row) {
-            Ok(row) => Some(row),
+            Ok(row) => {
+                pace(row.batch.len() as u64);
+                Some(row)
+            }
             Err(error) => {
                 failed = Some(error.to_string());
                 None

@@ -39,6 +39,21 @@ pub trait Disk: Clone + fmt::Debug + Send + Sync + 'static {
     fn free_bytes(&self) -> io::Result<u64>;
 }
 
+/// Bytes of zeros that are written at a time.
+pub(crate) const ZEROS_BYTES: usize = 512 << 10;
+
+/// Overwrites the bytes from `start` to `end` with zeros.
+pub(crate) fn zero<F: File + ?Sized>(file: &F, start: u64, end: u64) -> io::Result<()> {
+    let zeros = vec![0; usize::try_from(end.saturating_sub(start)).unwrap_or(ZEROS_BYTES).min(ZEROS_BYTES)];
+    let mut at = start;
+    while at < end {
+        let count = usize::try_from(end - at).unwrap_or(ZEROS_BYTES).min(zeros.len());
+        file.write_at(&zeros[..count], at)?;
+        at += count as u64;
+    }
+    Ok(())
+}
+
 /// An open file. Several threads may read while one writes.
 pub trait File: fmt::Debug + Send + Sync + 'static {
     /// Reads into `buf` from byte `at`; fewer bytes than asked at the end of the file, or for any other reason.
@@ -49,6 +64,12 @@ pub trait File: fmt::Debug + Send + Sync + 'static {
     /// that. To be called by the file's only user.
     fn write_past_cache_at(&self, buf: &[u8], at: u64) -> io::Result<()> {
         self.write_at(buf, at)
+    }
+    /// Takes the room for so many bytes and makes the file as long; what was not written reads as zeros. Durable after
+    /// [`File::sync_data`]. Costs next to nothing where the file system can do it, but each later sync of bytes that were
+    /// never written before costs more.
+    fn reserve(&self, bytes: u64) -> io::Result<()> {
+        zero(self, self.len()?, bytes)
     }
     /// Makes everything written durable (`fdatasync`).
     fn sync_data(&self) -> io::Result<()>;

@@ -68,6 +68,10 @@ pub struct Log<D: Disk> {
     files: Files<D>,
     /// Bytes of each of these segments.
     sizes: BTreeMap<u64, u64>,
+    /// Those of them whose room was only reserved.
+    reserved: BTreeSet<u64>,
+    /// The next batch begins a new segment, see [`Log::leave_reserved`].
+    leaves: bool,
     /// Files of segments that are not needed any more.
     retired: Vec<Retired<D>>,
     /// Where the next frame goes; its segment is the active one.
@@ -112,6 +116,12 @@ impl<D: Disk> Log<D> {
         self.commit(done.changes);
         self.prepare_when_half_full();
         Ok(positions)
+    }
+
+    /// Bytes from the first segment to the log's end, had all the size that is configured: grows with what is written.
+    #[must_use]
+    pub fn end(&self) -> u64 {
+        self.head.segment.saturating_mul(self.config.segment_bytes).saturating_add(self.head.offset.into())
     }
 
     /// Makes everything written so far durable.

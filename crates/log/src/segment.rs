@@ -6,15 +6,15 @@
 //! Header, little-endian: magic `HCUBEWAL`, format version `u32`, 4 zero bytes, number `u64`, log salt `u64`, bytes of
 //! the segment `u64`, 20 zero bytes, crc32c of all before `u32`.
 //!
-//! A segment is written whole, or a file that was one before gets another header; it is synced and only then given its
-//! name, so one that has its name is complete.
+//! A segment is filled, or a file that was one before gets another header, or its room is merely reserved; it is synced and
+//! only then given its name, so one that has its name is complete.
 
 use std::io;
 use std::sync::Arc;
 
 use hcube_core::codec::Writer;
 
-use crate::disk::{Disk, File};
+use crate::disk::{Disk, File, ZEROS_BYTES, zero};
 use crate::error::OpenError;
 use crate::frame::HEAD_BYTES;
 
@@ -31,7 +31,6 @@ pub(crate) const TEMPORARY: &str = ".tmp";
 
 const MAGIC: &[u8; 8] = b"HCUBEWAL";
 const VERSION: u32 = 1;
-const ZEROS_BYTES: usize = 1 << 20;
 
 /// The path of a segment.
 pub(crate) fn path(number: u64) -> String {
@@ -91,22 +90,37 @@ fn u64_at(raw: &[u8], at: usize) -> u64 {
     u64::from_le_bytes(field)
 }
 
+/// How a new file becomes a segment.
+pub(crate) enum Make<'p> {
+    /// Filled with zeros: each byte is written twice, but a sync of what is written over them costs least. This is told how
+    /// many bytes are written next; it may wait before they are, or have the whole given up.
+    Filled(&'p mut dyn FnMut(u64) -> io::Result<()>),
+    /// Its room is only reserved, which takes no time; each sync of what is written there costs a journal commit more.
+    Reserved,
+}
+
 /// Makes a segment under its name, ready for use.
-pub(crate) fn create<D: Disk>(disk: &D, number: u64, salt: u64, bytes: u64) -> io::Result<Arc<D::File>> {
+pub(crate) fn create<D: Disk>(
+    disk: &D,
+    number: u64,
+    salt: u64,
+    bytes: u64,
+    how: Make<'_>,
+) -> io::Result<Arc<D::File>> {
     let temporary = format!("{DIR}/{number:020}{TEMPORARY}");
-    let file = fill(disk, &temporary, number, salt, bytes)?;
+    let file = make(disk, &temporary, number, salt, bytes, how)?;
     publish(disk, &temporary, number)?;
     Ok(file)
 }
 
-/// Makes a segment under a temporary path: filled with zeros (a merely reserved extent would cost a journal
-/// commit at each later sync) and synced.
-pub(crate) fn fill<D: Disk>(
+/// Makes a segment under a temporary path, and syncs it.
+pub(crate) fn make<D: Disk>(
     disk: &D,
     temporary: &str,
     number: u64,
     salt: u64,
     bytes: u64,
+    how: Make<'_>,
 ) -> io::Result<Arc<D::File>> {
     if disk.exists(temporary)? {
         disk.remove(temporary)?;
@@ -115,7 +129,10 @@ pub(crate) fn fill<D: Disk>(
     let make = || {
         let file = disk.create_new(temporary)?;
         file.write_at(&header, 0)?;
-        zero(&file, header.len() as u64, bytes)?;
+        match how {
+            Make::Filled(pace) => fill(&file, header.len() as u64, bytes, pace)?,
+            Make::Reserved => file.reserve(bytes)?,
+        }
         file.sync_data()?;
         Ok(Arc::new(file))
     };
@@ -123,6 +140,24 @@ pub(crate) fn fill<D: Disk>(
         // What little room there is must not be kept by a file of no use. The first error is the one to tell.
         let _ = disk.remove(temporary);
     })
+}
+
+fn fill<F: File>(
+    file: &F,
+    start: u64,
+    bytes: u64,
+    pace: &mut dyn FnMut(u64) -> io::Result<()>,
+) -> io::Result<()> {
+    let mut at = start;
+    while at < bytes {
+        let end = bytes.min((at / ZEROS_BYTES as u64 + 1) * ZEROS_BYTES as u64);
+        pace(end - at)?;
+        zero(file, at, end)?;
+        // Left to one sync, all of them would stand before those of the log's batches at once.
+        file.sync_data()?;
+        at = end;
+    }
+    Ok(())
 }
 
 /// Makes a segment under a temporary path of a file that has the size and was a segment of a lower number.
@@ -147,18 +182,6 @@ pub(crate) fn blank(bytes: usize) -> Vec<u8> {
     let mut zeros = vec![0; bytes.max(33 << 20)];
     zeros.truncate(bytes);
     zeros
-}
-
-/// Overwrites the bytes from `start` to `end` with zeros.
-pub(crate) fn zero<F: File>(file: &F, start: u64, end: u64) -> io::Result<()> {
-    let zeros = vec![0; usize::try_from(end.saturating_sub(start)).unwrap_or(ZEROS_BYTES).min(ZEROS_BYTES)];
-    let mut at = start;
-    while at < end {
-        let count = usize::try_from(end - at).unwrap_or(ZEROS_BYTES).min(zeros.len());
-        file.write_at(&zeros[..count], at)?;
-        at += count as u64;
-    }
-    Ok(())
 }
 
 #[cfg(test)]

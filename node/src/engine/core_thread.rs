@@ -13,6 +13,7 @@ use tokio::sync::{oneshot, watch};
 
 use super::clock::Clock;
 use super::inputs::{Asking, Input, InputQueue};
+use super::pace::Pace;
 use super::{log_thread, maintenance, readers};
 use crate::links::Links;
 use crate::metrics::{Metrics, Queue};
@@ -30,6 +31,7 @@ pub(super) struct Outputs {
     pub maintenance: Sender<maintenance::Job>,
     pub links: Links,
     pub storage: Arc<Storage<RealDisk>>,
+    pub pace: Arc<Pace>,
     pub metrics: Arc<Metrics>,
 }
 
@@ -245,6 +247,9 @@ impl Outputs {
     }
 
     fn maintain(&self, job: maintenance::Job) {
+        if !matches!(job, maintenance::Job::Compact(_)) {
+            self.pace.begin_waiting();
+        }
         if self.maintenance.send(job).is_ok() {
             self.metrics.queued(Queue::Maintenance);
         }

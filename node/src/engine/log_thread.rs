@@ -4,9 +4,11 @@
 //! what arrives meanwhile is the next batch. There is no timer: the sync itself is the time to gather.
 
 use std::collections::VecDeque;
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use hcube_broker::Event;
@@ -17,6 +19,7 @@ use hcube_log::{Log, Op, Prepare, Prepared, WriteError};
 
 use super::fatal::fatal;
 use super::inputs::{Input, Inputs};
+use super::pace::Pace;
 use crate::metrics::{Metrics, Queue};
 
 /// A log that had nothing to do for so long marks its end, so that damage there can be told from a tear.
@@ -25,6 +28,13 @@ const IDLE_AFTER: Duration = Duration::from_millis(50);
 const RELEASE_AFTER: Duration = Duration::from_secs(30);
 /// How often the disk's state is looked at and told.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
+
+/// A log that grew by less between two looks is slow.
+const SLOW_BYTES: u64 = 1 << 20;
+/// With so many sealed segments sorting has fallen behind, and is not held up any more.
+const HURRY_SEGMENTS: usize = 8;
+/// How long filling a mebibyte of a segment takes at least: one of 64 MiB is ready after two and a half seconds.
+const FILLING_A_MIB: Duration = Duration::from_millis(40);
 
 /// Something for the log.
 #[derive(Debug)]
@@ -37,11 +47,24 @@ pub(super) enum Job<D: Disk> {
     Stop,
 }
 
-/// Makes segments ahead, until the log has ended. Apart from the other upkeep, because a log without a segment
-/// ahead has to make one itself while everybody waits.
-pub(super) fn make_segments<D: Disk>(orders: &Receiver<Prepare<D>>, log: &Sender<Job<D>>) {
+/// Makes segments ahead, until the log has ended. Apart from the other upkeep, which may take long. A log that is faster
+/// reserves its segments: it writes so much with each sync that these may cost more, and filling would only take the disk
+/// from it.
+pub(super) fn make_segments<D: Disk>(orders: &Receiver<Prepare<D>>, log: &Sender<Job<D>>, pace: &Pace) {
+    // How much is left of the segment that is in use when the log begins nobody knows: the first one is made at once.
+    let mut is_paced = false;
     while let Ok(order) = orders.recv() {
-        if log.send(Job::Prepared(order.run())).is_err() {
+        let prepared = order.run(|bytes| {
+            if is_paced {
+                thread::sleep(FILLING_A_MIB.mul_f64(bytes as f64 / f64::from(1 << 20)));
+            }
+            if pace.has_ended() { Err(io::ErrorKind::Interrupted.into()) } else { Ok(()) }
+        });
+        is_paced = true;
+        if pace.has_ended() {
+            return;
+        }
+        if log.send(Job::Prepared(prepared)).is_err() {
             return;
         }
     }
@@ -55,10 +78,13 @@ pub(super) struct LogThread<D: Disk> {
     core: Inputs,
     metrics: Arc<Metrics>,
     abandoned: Arc<AtomicBool>,
+    pace: Arc<Pace>,
     /// Writes not done yet. What stays here after a batch waits for room on the disk.
     waiting: VecDeque<Write>,
     idle: bool,
     looked: Instant,
+    /// Where the log ended then, in bytes.
+    looked_end: u64,
     /// When the last write was done.
     wrote: Instant,
     /// Whether the core was told last that the disk is full.
@@ -73,9 +99,12 @@ impl<D: Disk> LogThread<D> {
         core: Inputs,
         metrics: Arc<Metrics>,
         abandoned: Arc<AtomicBool>,
+        pace: Arc<Pace>,
     ) -> Self {
         let looked = Instant::now();
         let waiting = VecDeque::new();
+        let looked_end = log.end();
+        pace.log_reached(looked_end);
         Self {
             log,
             jobs,
@@ -83,9 +112,11 @@ impl<D: Disk> LogThread<D> {
             core,
             metrics,
             abandoned,
+            pace,
             waiting,
             idle: false,
             looked,
+            looked_end,
             wrote: looked,
             told_full: false,
         }
@@ -155,11 +186,14 @@ impl<D: Disk> LogThread<D> {
         }
         self.idle = false;
         self.wrote = Instant::now();
+        self.pace.log_reached(self.log.end());
         if sync {
             let began = self.wrote;
+            self.pace.syncing(true);
             if let Err(error) = self.log.sync() {
                 fatal("the log", &error);
             }
+            self.pace.syncing(false);
             self.metrics.wal_sync_seconds.observe(began.elapsed().as_secs_f64());
             self.metrics.wal_sync_writes.observe(f64::from(u32::try_from(done.len()).unwrap_or(u32::MAX)));
         }
@@ -196,6 +230,10 @@ impl<D: Disk> LogThread<D> {
             return;
         }
         self.looked = now;
+        let end = self.log.end();
+        if end.saturating_sub(std::mem::replace(&mut self.looked_end, end)) < SLOW_BYTES {
+            self.log.leave_reserved();
+        }
         let stats = self.log.stats();
         if stats.reclaimable_segments > 0 {
             match self.log.reclaim() {
@@ -221,7 +259,9 @@ impl<D: Disk> LogThread<D> {
             self.told_full = full;
             self.core.event(Event::Disk { pressure, full });
         }
-        self.metrics.show_log(&self.log.stats());
+        let stats = self.log.stats();
+        self.pace.hurry(full || stats.sealed_segments >= HURRY_SEGMENTS);
+        self.metrics.show_log(&stats);
     }
 }
 
@@ -236,7 +276,6 @@ fn payload_bytes(op: &Op) -> u64 {
 #[cfg(test)]
 mod tests {
     use std::sync::mpsc;
-    use std::thread;
 
     use hcube_core::ids::ReplicaId;
     use hcube_log::disk::faulty::FaultyDisk;
@@ -272,11 +311,12 @@ mod tests {
         let (inputs, core) = Inputs::new(Arc::clone(&metrics));
         let abandoned = Arc::new(AtomicBool::new(false));
         let prepared = jobs.clone();
-        let log_thread = LogThread::new(log, queue, orders, inputs, metrics, Arc::clone(&abandoned));
+        let log_thread =
+            LogThread::new(log, queue, orders, inputs, metrics, Arc::clone(&abandoned), Arc::default());
         let (events, threads) = (VecDeque::new().into(), Vec::new());
         let mut fixture = Fixture { disk, jobs, core, events, threads, abandoned, index: 0 };
         queued(&mut fixture);
-        fixture.threads.push(thread::spawn(move || make_segments(&order_queue, &prepared)));
+        fixture.threads.push(thread::spawn(move || make_segments(&order_queue, &prepared, &Pace::default())));
         fixture.threads.push(thread::spawn(move || log_thread.run()));
         fixture
     }

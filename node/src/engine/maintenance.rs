@@ -13,6 +13,7 @@ use hcube_log::disk::RealDisk;
 use hcube_log::{SortedFileId, SortedFileMeta};
 
 use super::inputs::Inputs;
+use super::pace::Pace;
 use crate::metrics::{Metrics, Queue};
 
 /// Something to do with sorted files, in order.
@@ -27,13 +28,23 @@ pub(super) enum Job {
 }
 
 /// Works until the core has ended.
-pub(super) fn run(jobs: &Receiver<Job>, storage: &Storage<RealDisk>, core: &Inputs, metrics: &Metrics) {
+pub(super) fn run(
+    jobs: &Receiver<Job>,
+    storage: &Storage<RealDisk>,
+    core: &Inputs,
+    metrics: &Metrics,
+    pace: &Pace,
+) {
     while let Ok(job) = jobs.recv() {
         metrics.taken(Queue::Maintenance);
+        if !matches!(job, Job::Compact(_)) {
+            pace.end_waiting();
+        }
         match job {
             Job::Compact(compaction) => {
                 let group = compaction.group;
-                let result = storage.compact(&compaction);
+                let mut pacer = pace.begin();
+                let result = storage.compact(&compaction, |bytes| pacer.write(bytes));
                 match &result {
                     Ok(file) => tracing::debug!(%group, file = %file.id, bytes = file.bytes, "compacted"),
                     Err(error) => tracing::warn!(%group, %error, "compaction failed"),

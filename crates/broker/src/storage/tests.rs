@@ -58,7 +58,7 @@ impl Fixture {
 
     fn in_file(&self, generation: u64, range: std::ops::Range<usize>) -> Piece {
         let end = 2 * range.end as u64;
-        Piece::File { file: self.storage.compact(&self.compaction(generation, range)).unwrap(), end }
+        Piece::File { file: self.storage.compact(&self.compaction(generation, range), |_| ()).unwrap(), end }
     }
 }
 
@@ -131,7 +131,7 @@ fn what_is_gone_and_what_is_damaged_are_told_apart() {
     let (segment, _) = f.disk.files().into_iter().find(|(path, _)| path.contains("00001.")).unwrap();
     f.disk.flip_bit(&segment, u64::from(f.positions[1].offset) + 50, 3);
     assert!(matches!(f.storage.read(&plan(2, vec![f.in_log(1)])), Err(ReadError::Failed(_))));
-    assert!(f.storage.compact(&f.compaction(7, 0..3)).is_err());
+    assert!(f.storage.compact(&f.compaction(7, 0..3), |_| ()).is_err());
     assert!(!f.disk.files().iter().any(|(path, _)| path.ends_with("-7.sorted")));
 }
 

@@ -125,7 +125,7 @@ impl One {
             }
             Action::Read { token, plan } => Some(Event::ReadDone { token, result: self.storage.read(&plan) }),
             Action::Compact(compaction) => {
-                let result = self.storage.compact(&compaction);
+                let result = self.storage.compact(&compaction, |_| ());
                 Some(Event::Compacted { group: compaction.group, result })
             }
             Action::RemoveFiles(files) => {

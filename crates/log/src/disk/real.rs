@@ -6,10 +6,10 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
+use rustix::fs::{FallocateFlags, OFlags, fallocate, fcntl_getfl, fcntl_setfl};
 use rustix::io::Errno;
 
-use super::{BLOCK_BYTES, Disk, File};
+use super::{BLOCK_BYTES, Disk, File, zero};
 
 /// A directory of the file system, held by at most one process at a time.
 #[derive(Debug, Clone)]
@@ -161,6 +161,14 @@ impl File for fs::File {
         }
     }
 
+    fn reserve(&self, bytes: u64) -> io::Result<()> {
+        match fallocate(self, FallocateFlags::empty(), 0, bytes) {
+            // Not every file system can do so.
+            Err(Errno::OPNOTSUPP | Errno::NOSYS) => zero(self, File::len(self)?, bytes),
+            reserved => Ok(reserved?),
+        }
+    }
+
     fn sync_data(&self) -> io::Result<()> {
         Self::sync_data(self)
     }
@@ -188,6 +196,20 @@ mod tests {
         let mut read = vec![0; bytes.len()];
         File::read_exact_at(&disk.open("file").unwrap(), &mut read, 0).unwrap();
         assert!(read == bytes && file.len().unwrap() == bytes.len() as u64);
+        fs::remove_dir_all(root).unwrap();
+    }
+
+    #[test]
+    fn reserved_room_reads_as_zeros_and_what_was_written_stays() {
+        let root = std::env::temp_dir().join(format!("hcube-real-disk-room-{}", std::process::id()));
+        let disk = RealDisk::open(&root).unwrap();
+        let file = disk.create_new("file").unwrap();
+        File::write_at(&file, b"written", 0).unwrap();
+        File::reserve(&file, 100_000).unwrap();
+        assert_eq!(file.len().unwrap(), 100_000);
+        let mut read = vec![1; 100_000];
+        File::read_exact_at(&file, &mut read, 0).unwrap();
+        assert!(read.starts_with(b"written") && read[7..].iter().all(|byte| *byte == 0));
         fs::remove_dir_all(root).unwrap();
     }
 }

@@ -7,12 +7,12 @@ use std::sync::{Arc, RwLock};
 use hcube_core::ids::Incarnation;
 
 use super::{Config, Log};
-use crate::disk::{Disk, File};
+use crate::disk::{Disk, File, zero};
 use crate::error::OpenError;
 use crate::identity::Identity;
 use crate::recovery::{Place, Recovery};
 use crate::scan::{self, End, Scanned};
-use crate::segment::{self, BYTES_MAX, BYTES_MIN, HEADER_BYTES};
+use crate::segment::{self, BYTES_MAX, BYTES_MIN, HEADER_BYTES, Make};
 
 /// The segments that are there, and what their frames are salted with.
 struct Found {
@@ -80,6 +80,8 @@ impl<D: Disk> Log<D> {
             tombstones: BTreeMap::new(),
             broken: BTreeMap::new(),
             broken_all: None,
+            reserved: BTreeSet::new(),
+            leaves: false,
             full: false,
             preparing: false,
             poisoned: false,
@@ -90,7 +92,7 @@ impl<D: Disk> Log<D> {
     /// Makes a segment and begins to write there.
     fn start_segment(&mut self, number: u64) -> io::Result<()> {
         let bytes = self.config.segment_bytes;
-        let file = segment::create(&self.disk, number, self.salt, bytes)?;
+        let file = segment::create(&self.disk, number, self.salt, bytes, Make::Filled(&mut |_| Ok(())))?;
         self.install(number, bytes, file);
         self.head = Place { segment: number, offset: HEADER_BYTES };
         Ok(())
@@ -126,7 +128,7 @@ impl<D: Disk> Log<D> {
             let start = if *number == self.head.segment { self.head.offset } else { HEADER_BYTES };
             if *end > u64::from(start) {
                 let file = self.file(*number);
-                segment::zero(&*file, start.into(), *end)?;
+                zero(&*file, start.into(), *end)?;
                 file.sync_data()?;
             }
         }

@@ -235,14 +235,18 @@ impl<'a, D: Disk> Plan<'_, 'a, D> {
         self.place(head, prefix, payload)
     }
 
+    fn begin_segment(&mut self) {
+        self.ends.push(self.head);
+        self.head = Place { segment: self.head.segment + 1, offset: segment::HEADER_BYTES };
+    }
+
     /// Gives the frame the next place that has room for it. Returns where its payload will lie.
     fn place(&mut self, mut head: Head, prefix: Vec<u8>, payload: &'a [u8]) -> Position {
         let length = prefix.len() + payload.len();
         head.length = u32::try_from(length).expect("a payload fits a segment, and that has less than 4 GiB");
         let bytes = head.frame_bytes() as u64;
         while u64::from(self.head.offset) + bytes > self.log.segment_size(self.head.segment) {
-            self.ends.push(self.head);
-            self.head = Place { segment: self.head.segment + 1, offset: segment::HEADER_BYTES };
+            self.begin_segment();
         }
         let place = self.head;
         self.head.offset += u32::try_from(bytes).expect("a frame fits a segment");
@@ -261,14 +265,18 @@ impl<D: Disk> Log<D> {
         if self.poisoned {
             return Err(WriteError::Poisoned);
         }
-        Ok(Plan {
+        let mut plan = Plan {
             log: self,
             frames: Vec::new(),
             ends: Vec::new(),
             head: self.head,
             changes: Changes::default(),
             positions: Vec::new(),
-        })
+        };
+        if self.leaves {
+            plan.begin_segment();
+        }
+        Ok(plan)
     }
 
     /// Bytes of a segment; one that does not exist yet will be made by the configuration.
@@ -306,6 +314,7 @@ impl<D: Disk> Log<D> {
         self.buffer = buffer;
         if let Some(last) = frames.last() {
             self.chain = chain;
+            self.leaves = false;
             self.head = *head;
             self.batch_open = true;
             self.idle_marked = last.head.kind() == Some(Kind::Frontier);

@@ -1,6 +1,7 @@
 //! Preparing segments ahead, which is also the ballast for a full disk.
 //!
-//! The segment behind the active one is made early, so that a batch seldom waits for one. When it cannot be
+//! The segment behind the active one is made early, and in its own time: a batch for which there is none yet reserves the
+//! room of one, and does not wait. When it cannot be
 //! made for lack of space the log is *full*: publishes are to be refused, while the rest of the active segment
 //! is there for votes, retention and deletes. As much again as a segment is left to the sorted files, without
 //! which no segment could be reclaimed.
@@ -11,7 +12,7 @@ use std::sync::{Arc, PoisonError};
 use super::{Log, Retired};
 use crate::disk::Disk;
 use crate::error::WriteError;
-use crate::segment;
+use crate::segment::{self, Make};
 
 /// The order to make a segment, for any thread.
 #[derive(Debug)]
@@ -35,9 +36,10 @@ pub struct Prepared<D: Disk> {
 }
 
 impl<D: Disk> Prepare<D> {
-    /// Makes the segment: a sync, and some ten milliseconds of writing where there is no file to make it of.
+    /// Makes the segment: a sync, and some ten milliseconds of writing where there is no file to make it of. `pace` is told
+    /// how many bytes are written next; it may wait before they are, or have the whole given up by an error.
     #[must_use]
-    pub fn run(self) -> Prepared<D> {
+    pub fn run(self, mut pace: impl FnMut(u64) -> io::Result<()>) -> Prepared<D> {
         let Self { disk, number, salt, bytes, retired } = self;
         let needed = if retired.is_some() { bytes } else { bytes.saturating_mul(2) };
         let has_room = disk.free_bytes().map(|free| free >= needed);
@@ -46,7 +48,7 @@ impl<D: Disk> Prepare<D> {
         let path = retired.as_ref().map_or_else(ahead, |retired| retired.path.clone());
         let made = match (has_room, retired) {
             (Ok(true), Some(retired)) => retired.refit(&disk, number, salt, bytes),
-            (Ok(true), None) => segment::fill(&disk, &path, number, salt, bytes),
+            (Ok(true), None) => segment::make(&disk, &path, number, salt, bytes, Make::Filled(&mut pace)),
             // Its room is worth more now than the file.
             (Ok(false), Some(_)) => disk.remove(&path).and(Err(io::ErrorKind::StorageFull.into())),
             (Ok(false), None) => Err(io::ErrorKind::StorageFull.into()),
@@ -81,8 +83,11 @@ impl<D: Disk> Log<D> {
     pub fn prepared(&mut self, prepared: Prepared<D>) -> io::Result<()> {
         self.preparing = false;
         match prepared.made {
-            // A batch that could not wait has made that segment meanwhile.
-            Ok(_) if prepared.number <= self.newest() => self.disk.remove(&prepared.path),
+            // A batch that could not wait has made that segment meanwhile. The file will do for the next.
+            Ok(file) if prepared.number <= self.newest() => {
+                self.retired.push(Retired { path: prepared.path, file });
+                Ok(())
+            }
             Ok(file) => {
                 segment::publish(&self.disk, &prepared.path, prepared.number)?;
                 self.install(prepared.number, prepared.bytes, file);
@@ -104,7 +109,7 @@ impl<D: Disk> Log<D> {
     /// Makes the next segment now, if there is none ahead. Returns whether there is one afterwards.
     pub fn prepare_segment(&mut self) -> io::Result<bool> {
         if let Some(order) = self.prepare() {
-            self.prepared(order.run())?;
+            self.prepared(order.run(|_| Ok(())))?;
         }
         Ok(self.has_spare())
     }
@@ -122,7 +127,12 @@ impl<D: Disk> Log<D> {
         while self.newest() < last {
             let number = self.newest() + 1;
             match self.make_segment(number) {
-                Ok(file) => self.install(number, self.config.segment_bytes, file),
+                Ok((file, reserved)) => {
+                    self.install(number, self.config.segment_bytes, file);
+                    if reserved {
+                        self.reserved.insert(number);
+                    }
+                }
                 Err(error) if error.kind() == io::ErrorKind::StorageFull => {
                     self.full = true;
                     return Err(WriteError::Full);
@@ -136,15 +146,30 @@ impl<D: Disk> Log<D> {
         Ok(())
     }
 
-    fn make_segment(&mut self, number: u64) -> io::Result<Arc<D::File>> {
+    /// Makes a segment, and says whether its room is only reserved.
+    fn make_segment(&mut self, number: u64) -> io::Result<(Arc<D::File>, bool)> {
         let (salt, bytes) = (self.salt, self.config.segment_bytes);
         let Some(retired) = self.take_retired() else {
-            return segment::create(&self.disk, number, salt, bytes);
+            // Filling it would keep everybody waiting.
+            let file = segment::create(&self.disk, number, salt, bytes, Make::Reserved)?;
+            return Ok((file, true));
         };
         let path = retired.path.clone();
         let file = retired.refit(&self.disk, number, salt, bytes)?;
         segment::publish(&self.disk, &path, number)?;
-        Ok(file)
+        Ok((file, false))
+    }
+
+    /// Has the next batch begin a new segment, if the present one is only reserved and one is ready that is not. To be
+    /// called when the log grows slowly: it would pay for long with each sync.
+    pub fn leave_reserved(&mut self) {
+        let (active, newest) = (self.head.segment, self.newest());
+        // One without a frame would be a gap.
+        let has_frames = self.head.offset > segment::HEADER_BYTES;
+        self.leaves = has_frames
+            && self.reserved.contains(&active)
+            && newest > active
+            && !self.reserved.contains(&(active + 1));
     }
 
     fn order(&mut self) -> Prepare<D> {

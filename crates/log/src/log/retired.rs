@@ -15,7 +15,7 @@ const KEPT: usize = 8;
 /// Segments for which a disk must have room, or none are kept.
 const ROOM_SEGMENTS: u64 = 8;
 
-/// A file that was a segment. An open removes what a crash leaves of it.
+/// A file that was a segment, or was made to be one. An open removes what a crash leaves of it.
 #[derive(Debug)]
 pub(super) struct Retired<D: Disk> {
     pub(super) path: String,
@@ -79,6 +79,7 @@ impl<D: Disk> Log<D> {
     /// Forgets a segment that goes. Returns its file.
     pub(super) fn forget(&mut self, number: u64) -> Option<Arc<D::File>> {
         self.sizes.remove(&number);
+        self.reserved.remove(&number);
         self.files.write().unwrap_or_else(PoisonError::into_inner).remove(&number)
     }
 }

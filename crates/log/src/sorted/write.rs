@@ -13,7 +13,7 @@ pub(super) const TEMPORARY: &str = ".tmp";
 /// Bytes of rows between two points of the index.
 const INDEX_EVERY_BYTES: u64 = 16 << 10;
 /// Rows are handed to the disk in writes of at least this.
-const BUFFER_BYTES: usize = 1 << 20;
+const BUFFER_BYTES: usize = 256 << 10;
 
 /// Writes a sorted file from rows in the order of (topic, partition, base offset).
 ///

@@ -1,8 +1,8 @@
 //! A disk without room.
 
 use hcube_core::ids::GroupId;
-use hcube_log::WriteError;
 use hcube_log::disk::faulty::FaultyDisk;
+use hcube_log::{Log, WriteError};
 
 use crate::model::{SMALL, append, compact, create, open, vote};
 
@@ -67,16 +67,90 @@ fn segment_prepared_elsewhere_is_taken_or_dropped_when_it_comes_too_late() {
     log.write(&[create(1, 11)]).unwrap();
     assert!(log.prepare().is_none(), "one is ahead already");
     // The write moves on to the segment ahead and stays in its first half.
+    let end = log.end();
     log.write(&[append(1, 1..=6, 700)]).unwrap();
+    assert!((end + 6 * 700..end + 2 * SEGMENT).contains(&log.end()), "{end} became {}", log.end());
     let order = log.prepare().unwrap();
     assert!(log.prepare().is_none(), "one is being made already");
-    log.prepared(std::thread::spawn(|| order.run()).join().unwrap()).unwrap();
+    let make = || {
+        let mut told = 0;
+        let prepared = order.run(|bytes| {
+            told += bytes;
+            Ok(())
+        });
+        (prepared, told)
+    };
+    let (prepared, told) = std::thread::spawn(make).join().unwrap();
+    assert!((SEGMENT - 100..=SEGMENT).contains(&told), "{told} bytes were told of");
+    log.prepared(prepared).unwrap();
     assert_eq!(log.stats().segments, 3);
     log.write(&[append(1, 7..=11, 700)]).unwrap();
-    let late = log.prepare().unwrap().run();
+    let late = log.prepare().unwrap().run(|_| Ok(()));
     log.write(&[append(1, 12..=20, 700)]).unwrap();
     log.prepared(late).unwrap();
     log.sync().unwrap();
     assert_eq!(open(&disk).1.groups[&GroupId(1)].entries.len(), 20);
     assert!(disk.files().iter().all(|(path, _)| path.ends_with(".wal")), "{:?}", disk.files());
+}
+
+#[test]
+fn batch_that_cannot_wait_gets_a_segment_and_the_one_that_was_being_made_becomes_the_next() {
+    let disk = FaultyDisk::new();
+    let (mut log, _) = open(&disk);
+    log.write(&[create(1, 11)]).unwrap();
+    log.write(&[append(1, 1..=6, 700)]).unwrap();
+    let order = log.prepare().unwrap();
+    log.write(&[append(1, 7..=11, 700)]).unwrap();
+    assert_eq!(log.stats().segments, 3);
+    log.prepared(order.run(|_| Ok(()))).unwrap();
+    let before = disk.counters().written_bytes;
+    let next = log.prepare().unwrap().run(|_| Ok(()));
+    assert!(disk.counters().written_bytes - before < 200, "it was filled already");
+    log.prepared(next).unwrap();
+    assert_eq!(log.stats().segments, 4);
+    log.write(&[append(1, 12..=14, 700)]).unwrap();
+    log.sync().unwrap();
+    assert_eq!(open(&disk).1.groups[&GroupId(1)].entries.len(), 14);
+}
+
+#[test]
+fn segment_whose_making_is_broken_off_leaves_nothing_and_can_be_made_later() {
+    let disk = FaultyDisk::new();
+    let (mut log, _) = open(&disk);
+    log.write(&[create(1, 11), append(1, 1..=6, 700)]).unwrap();
+    let before = disk.files();
+    let broken_off = log.prepare().unwrap().run(|_| Err(std::io::ErrorKind::Interrupted.into()));
+    assert_eq!(disk.files(), before);
+    assert!(log.prepared(broken_off).is_err());
+    assert!(log.prepare_segment().unwrap());
+}
+
+#[test]
+fn slow_log_leaves_a_segment_that_is_only_reserved_once_there_is_a_better_one() {
+    let disk = FaultyDisk::new();
+    let (mut log, _) = open(&disk);
+    log.write(&[create(1, 11)]).unwrap();
+    log.write(&[append(1, 1..=6, 700)]).unwrap();
+    let order = log.prepare().unwrap();
+    // The third segment is made at once, and the one that was to be it becomes the fourth.
+    let reserved = log.write(&[append(1, 7..=11, 700)]).unwrap()[4].segment;
+    assert_eq!(reserved, 3);
+    log.prepared(order.run(|_| Ok(()))).unwrap();
+    let segment_of = |log: &mut Log<FaultyDisk>, index: u64| {
+        let position = log.write(&[append(1, index..=index, 10)]).unwrap()[0];
+        log.sync().unwrap();
+        position.segment
+    };
+    log.leave_reserved();
+    assert_eq!(segment_of(&mut log, 12), 3, "there is none yet");
+    log.prepare_segment().unwrap();
+    assert_eq!(segment_of(&mut log, 13), 3, "a log that is not slow stays");
+    log.leave_reserved();
+    assert_eq!(segment_of(&mut log, 14), 4);
+    log.leave_reserved();
+    assert_eq!(segment_of(&mut log, 15), 4);
+    let (log, state) = open(&disk);
+    assert_eq!(state.groups[&GroupId(1)].entries.len(), 15);
+    drop(log);
+    assert_eq!(open(&disk).1, state);
 }

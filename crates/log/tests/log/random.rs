@@ -34,6 +34,7 @@ fn step(log: &mut Log<FaultyDisk>, model: &mut Model, choices: &mut Choices) -> 
         9 => {
             log.mark_idle()?;
             model.sync();
+            log.leave_reserved();
         }
         _ => {
             let ops = compaction(log, &model.now);

@@ -178,7 +178,7 @@ fn carry_out(storage: &Storage<FaultyDisk>, job: Job, counts: &mut Counts) -> Ev
         }
         Job::Compact(compaction) => {
             counts.compactions += 1;
-            Event::Compacted { group: compaction.group, result: storage.compact(&compaction) }
+            Event::Compacted { group: compaction.group, result: storage.compact(&compaction, |_| ()) }
         }
         Job::Stage(group, file, at, part) => {
             counts.staged_parts += 1;
