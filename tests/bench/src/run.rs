@@ -22,7 +22,7 @@ use crate::workloads::{
 
 /// Peers of all workloads but W9.
 const PEERS: u16 = 3;
-/// Readers of the topic that is published to before the first workload.
+/// Readers of the topic that is published to before the first workload, where a system reads at all.
 const WAKING_READERS: usize = 4;
 /// Topics of the second half of that time.
 const WAKING_TOPICS: usize = 50;
@@ -118,7 +118,8 @@ async fn round<L: Launcher>(launcher: &L, plan: &Plan, results: &mut Results) ->
         results.add(launcher.name(), metric, figure);
     }
     let seconds = if launcher.compiles() { plan.scale.compile_s } else { plan.scale.wake_s };
-    wake(&system, seconds, &plan.scale).await.context("before the first workload")?;
+    let readers = if launcher.excuse(Workload::W5).is_none() { WAKING_READERS } else { 0 };
+    wake(&system, seconds, readers, &plan.scale).await.context("before the first workload")?;
     for &workload in &plan.workloads {
         if launcher.excuse(workload).is_some() || matches!(workload, Workload::W8 | Workload::W9) {
             continue;
@@ -154,13 +155,13 @@ async fn round<L: Launcher>(launcher: &L, plan: &Plan, results: &mut Results) ->
 }
 
 /// Lets just-in-time compilers compile and caches fill before the first workload, whichever that is: half of the time
-/// one topic is published to and read, half of it many are.
-async fn wake<S: System>(system: &S, seconds: f64, scale: &Scale) -> Result<()> {
+/// one topic is published to and read, by so many, half of it many are.
+async fn wake<S: System>(system: &S, seconds: f64, reading: usize, scale: &Scale) -> Result<()> {
     let half = Scale { warm_s: 0.0, measure_s: seconds / 2.0, ..*scale };
     let publisher = topic_with_publisher(system, "wake", Mode::Shared).await?;
     let awake = Arc::new(AtomicBool::new(false));
     let mut readers = JoinSet::new();
-    for _ in 0..WAKING_READERS {
+    for _ in 0..reading {
         let mut reader = system.reader("wake", Start::Latest).await?;
         let awake = Arc::clone(&awake);
         readers.spawn(async move {

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustix::fs::{FallocateFlags, OFlags, fallocate, fcntl_getfl, fcntl_setfl};
-use rustix::io::Errno;
+use rustix::io::{Errno, retry_on_intr};
 
 use super::{BLOCK_BYTES, Disk, File, zero};
 
@@ -162,7 +162,7 @@ impl File for fs::File {
     }
 
     fn reserve(&self, bytes: u64) -> io::Result<()> {
-        match fallocate(self, FallocateFlags::empty(), 0, bytes) {
+        match retry_on_intr(|| fallocate(self, FallocateFlags::empty(), 0, bytes)) {
             // Not every file system can do so.
             Err(Errno::OPNOTSUPP | Errno::NOSYS) => zero(self, File::len(self)?, bytes),
             reserved => Ok(reserved?),
