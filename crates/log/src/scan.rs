@@ -335,7 +335,7 @@ mod tests {
     fn scan_frame(kind: u8, index: u64, payload: &[u8]) -> Result<Scanned, OpenError> {
         let disk = FaultyDisk::new();
         disk.create_dir_all(segment::DIR).unwrap();
-        let file = segment::create(&disk, 1, 7, 4096, segment::Make::Filled(&mut |_| Ok(()))).unwrap();
+        let file = segment::create(&disk, 1, 7, 4096, segment::Make::Filled).unwrap();
         let length = u32::try_from(payload.len()).unwrap();
         let head = Head { length, kind, flags: 0, group: 1, chain: 0, term: 1, index };
         let mut raw = Vec::new();

@@ -92,9 +92,11 @@ fn u64_at(raw: &[u8], at: usize) -> u64 {
 
 /// How a new file becomes a segment.
 pub(crate) enum Make<'p> {
-    /// Filled with zeros: each byte is written twice, but a sync of what is written over them costs least. This is told how
-    /// many bytes are written next; it may wait before they are, or have the whole given up.
-    Filled(&'p mut dyn FnMut(u64) -> io::Result<()>),
+    /// Filled with zeros: each byte is written twice, but a sync of what is written over them costs least.
+    Filled,
+    /// The same, in pieces that are durable one by one. This is told how many bytes are written next; it may wait before
+    /// they are, or have the whole given up.
+    Paced(&'p mut dyn FnMut(u64) -> io::Result<()>),
     /// Its room is only reserved, which takes no time; each sync of what is written there costs a journal commit more.
     Reserved,
 }
@@ -130,7 +132,8 @@ pub(crate) fn make<D: Disk>(
         let file = disk.create_new(temporary)?;
         file.write_at(&header, 0)?;
         match how {
-            Make::Filled(pace) => fill(&file, header.len() as u64, bytes, pace)?,
+            Make::Filled => zero(&file, header.len() as u64, bytes)?,
+            Make::Paced(pace) => fill(&file, header.len() as u64, bytes, pace)?,
             Make::Reserved => file.reserve(bytes)?,
         }
         file.sync_data()?;

@@ -92,7 +92,7 @@ impl<D: Disk> Log<D> {
     /// Makes a segment and begins to write there.
     fn start_segment(&mut self, number: u64) -> io::Result<()> {
         let bytes = self.config.segment_bytes;
-        let file = segment::create(&self.disk, number, self.salt, bytes, Make::Filled(&mut |_| Ok(())))?;
+        let file = segment::create(&self.disk, number, self.salt, bytes, Make::Filled)?;
         self.install(number, bytes, file);
         self.head = Place { segment: number, offset: HEADER_BYTES };
         Ok(())

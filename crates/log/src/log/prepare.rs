@@ -48,7 +48,7 @@ impl<D: Disk> Prepare<D> {
         let path = retired.as_ref().map_or_else(ahead, |retired| retired.path.clone());
         let made = match (has_room, retired) {
             (Ok(true), Some(retired)) => retired.refit(&disk, number, salt, bytes),
-            (Ok(true), None) => segment::make(&disk, &path, number, salt, bytes, Make::Filled(&mut pace)),
+            (Ok(true), None) => segment::make(&disk, &path, number, salt, bytes, Make::Paced(&mut pace)),
             // Its room is worth more now than the file.
             (Ok(false), Some(_)) => disk.remove(&path).and(Err(io::ErrorKind::StorageFull.into())),
             (Ok(false), None) => Err(io::ErrorKind::StorageFull.into()),
