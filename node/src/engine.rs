@@ -21,20 +21,18 @@ mod maintenance;
 mod pace;
 mod readers;
 
-use std::collections::BTreeSet;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
 
-use hcube_broker::storage::Storage;
+use hcube_broker::storage::{self, Storage};
 use hcube_broker::{Peer, start};
 use hcube_core::meta::Meta;
 use hcube_log::disk::RealDisk;
 use hcube_log::identity::Membership;
-use hcube_log::sorted::{self, Staging};
-use hcube_log::{Log, OpenError, Recovery, SortedFileId};
+use hcube_log::{Log, OpenError, Recovery};
 use tokio::sync::watch;
 
 use crate::config::Config;
@@ -231,14 +229,10 @@ fn peer_config(node: &Config, log: &Log<RealDisk>) -> hcube_broker::Config {
     hcube_broker::Config { base_bytes_max: config.base_bytes_max.min(room), ..config }
 }
 
-/// Removes what an earlier life left unfinished: files that no base names, and parts of snapshots. Those of a damaged
-/// group stay until the peer has destroyed its replica durably, and has them removed.
+/// Removes what an earlier life left unfinished.
 fn clean(disk: &RealDisk, recovery: &Recovery) -> io::Result<()> {
-    let files = recovery.groups.values().flat_map(|group| &group.base.files);
-    let referenced: BTreeSet<SortedFileId> = files.map(|file| file.id).collect();
-    for orphan in sorted::list_orphans(disk, &referenced)? {
-        tracing::info!(file = %orphan, "removing a sorted file that nothing refers to");
-        sorted::remove_sorted(disk, orphan)?;
+    for orphan in storage::clean(disk, recovery)? {
+        tracing::info!(file = %orphan, "removed a sorted file that nothing refers to");
     }
-    Staging::clear(disk)
+    Ok(())
 }

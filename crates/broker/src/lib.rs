@@ -310,6 +310,8 @@ pub struct Compaction {
     pub file: SortedFileId,
     /// The batches, by partition and offset.
     pub rows: Vec<CompactionRow>,
+    /// Whether batches may stay in the log's segments.
+    pub may_keep_segments: bool,
 }
 
 /// One batch to be sorted.

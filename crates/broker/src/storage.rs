@@ -4,12 +4,13 @@
 //! open files and while a received part is written.
 
 mod files;
+mod kept;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use hcube_consensus::Fetch;
@@ -17,17 +18,34 @@ use hcube_core::ids::GroupId;
 use hcube_core::record::Batch;
 use hcube_log::disk::Disk;
 use hcube_log::sorted::{self, Row, Staging, StagingError};
-use hcube_log::{Reader, SortedFileId, SortedFileMeta};
+use hcube_log::{Reader, Recovery, SortedFileId, SortedFileMeta};
 
 use crate::command::{PartitionId, batch_of};
 use crate::request::StoredBatch;
 use crate::{Compaction, CompactionRow, Piece, ReadError, ReadPlan};
 
 use files::{Files, read_error};
+use kept::Segments;
 
 /// A sorted file is read in steps of this, because how many records are wanted may end a read long before
 /// its bytes do.
 const SCAN_BYTES: usize = 256 << 10;
+
+/// Removes what an earlier life left unfinished: files that no base names, and parts of snapshots. Returns the former.
+/// Those of a damaged group stay until the peer has destroyed its replica durably, and has them removed.
+///
+/// # Errors
+/// When the disk fails.
+pub fn clean<D: Disk>(disk: &D, recovery: &Recovery) -> io::Result<Vec<SortedFileId>> {
+    let files = recovery.groups.values().flat_map(|group| &group.base.files);
+    let referenced: BTreeSet<SortedFileId> = files.map(|file| file.id).collect();
+    let orphans = sorted::list_orphans(disk, &referenced)?;
+    for orphan in &orphans {
+        sorted::remove_sorted(disk, *orphan)?;
+    }
+    Staging::clear(disk)?;
+    Ok(orphans)
+}
 
 /// Reads from the log and the sorted files of one disk, and writes sorted files.
 #[derive(Debug)]
@@ -37,13 +55,23 @@ pub struct Storage<D: Disk> {
     files: Files<D>,
     /// The file that each group is receiving.
     receiving: Mutex<BTreeMap<GroupId, (SortedFileId, Staging<D>)>>,
+    /// The segments that files keep, once anybody has asked.
+    kept: Mutex<Option<Segments>>,
+    batch_bytes_min: u64,
 }
 
 impl<D: Disk> Storage<D> {
     /// The storage of a node whose log has this reader.
     #[must_use]
     pub fn new(disk: D, reader: Reader<D>) -> Self {
-        Self { files: Files::new(disk.clone()), disk, reader, receiving: Mutex::default() }
+        Self {
+            files: Files::new(disk.clone()),
+            disk,
+            reader,
+            receiving: Mutex::default(),
+            kept: Mutex::default(),
+            batch_bytes_min: kept::BATCH_BYTES_MIN,
+        }
     }
 
     /// The batches of a plan, in order, each with its checksum verified.
@@ -85,8 +113,16 @@ impl<D: Disk> Storage<D> {
         open.read_chunk(at, length as usize).map_err(|error| read_error(&error))
     }
 
-    /// Writes a compaction's batches into its file, which is durable when this returns. `pace` is told how many bytes are
-    /// to be written next, and may wait before they are.
+    /// Keeps batches in the log's segments where these have so many bytes at least on average.
+    #[must_use]
+    pub fn keeping_batches_of(mut self, bytes: u64) -> Self {
+        self.batch_bytes_min = bytes;
+        self
+    }
+
+    /// Writes a compaction's batches into its file, which is durable when this returns, or leaves them in the log's
+    /// segments, where that is worth it. `pace` is told how many bytes are to be written next, and may wait before they
+    /// are.
     ///
     /// # Errors
     /// When a batch cannot be read or is damaged, or the file cannot be written; there is no such file then.
@@ -95,26 +131,103 @@ impl<D: Disk> Storage<D> {
         compaction: &Compaction,
         mut pace: impl FnMut(u64),
     ) -> Result<SortedFileMeta, String> {
-        let mut failed = None;
-        let rows = compaction.rows.iter().map_while(|row| match self.row(row) {
-            Ok(row) => {
-                pace(row.batch.len() as u64);
-                Some(row)
+        let Compaction { file, ref rows, may_keep_segments, .. } = *compaction;
+        let segments = match may_keep_segments {
+            true => kept::worth_keeping(rows, &self.reader, self.batch_bytes_min),
+            false => BTreeSet::new(),
+        };
+        if !segments.is_empty() {
+            // There are file systems that have one name for a file only.
+            if let Ok(written) = self.leave(file, rows, &segments, &mut pace) {
+                return Ok(written);
             }
+        }
+        self.write_rows(rows, |rows| {
+            let rows = rows.map(|(_, row)| row).inspect(|row| pace(row.batch.len() as u64));
+            sorted::write_sorted(&self.disk, file, rows)
+        })
+    }
+
+    /// Leaves batches in these segments, and copies the others.
+    fn leave(
+        &self,
+        file: SortedFileId,
+        rows: &[CompactionRow],
+        segments: &BTreeSet<u64>,
+        pace: &mut impl FnMut(u64),
+    ) -> Result<SortedFileMeta, String> {
+        let written = self.write_rows(rows, |rows| {
+            let rows = rows.map(|(at, row)| {
+                let place = kept::place(at, row.batch.len(), segments);
+                if place.is_none() {
+                    pace(row.batch.len() as u64);
+                }
+                (row, place)
+            });
+            sorted::write_index(&self.disk, file, segments, rows)
+        })?;
+        if let Some(known) = &mut *self.kept() {
+            known.keep(&self.disk, file, &sorted::kept_by(&self.disk, file).unwrap_or_default());
+        }
+        Ok(written)
+    }
+
+    /// Writes a file of the batches of these rows, which are read one after the other.
+    fn write_rows(
+        &self,
+        rows: &[CompactionRow],
+        write: impl FnOnce(&mut dyn Iterator<Item = (&CompactionRow, Row)>) -> io::Result<SortedFileMeta>,
+    ) -> Result<SortedFileMeta, String> {
+        let mut failed = None;
+        let mut rows = rows.iter().map_while(|row| match self.row(row) {
+            Ok(read) => Some((row, read)),
             Err(error) => {
                 failed = Some(error.to_string());
                 None
             }
         });
-        let written = sorted::write_sorted(&self.disk, compaction.file, rows);
+        let written = write(&mut rows);
         match (written, failed) {
             (Ok(file), None) => Ok(file),
-            (Ok(_), Some(reason)) => match self.remove(&[compaction.file]) {
+            (Ok(file), Some(reason)) => match self.remove(&[file.id]) {
                 Ok(()) => Err(reason),
                 Err(error) => Err(format!("{reason}; then {error}")),
             },
             (Err(error), _) => Err(error.to_string()),
         }
+    }
+
+    /// Makes files whole that keep segments which are hardly used any more. To be called after a compaction and after
+    /// files were removed. `pace` as in [`Storage::compact`]. Returns the files.
+    ///
+    /// # Errors
+    /// The first failure. The file stays as it was, and is not tried again in this life.
+    pub fn let_segments_go(&self, mut pace: impl FnMut(u64)) -> Result<Vec<SortedFileId>, String> {
+        let mut whole = Vec::new();
+        let mut kept = self.kept();
+        let segments = match &mut *kept {
+            Some(segments) => segments,
+            none => none.insert(Segments::load(&self.disk).map_err(|error| error.to_string())?),
+        };
+        while let Some(file) = segments.wasteful(&self.reader) {
+            let made = sorted::make_whole(&self.disk, file, &mut pace);
+            self.files.forget(file);
+            match made {
+                Ok(()) => {
+                    segments.let_go(file);
+                    whole.push(file);
+                }
+                Err(error) => {
+                    segments.give_up(file);
+                    return Err(error.to_string());
+                }
+            }
+        }
+        Ok(whole)
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Option<Segments>> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Takes a part of a file that another peer sends. The part that reaches the file's end has it checked
@@ -161,8 +274,12 @@ impl<D: Disk> Storage<D> {
     pub fn remove(&self, files: &[SortedFileId]) -> io::Result<()> {
         let mut result = Ok(());
         for id in files {
-            self.files.forget(*id);
             result = result.and(sorted::remove_sorted(&self.disk, *id));
+            // Now, when nobody can open it any more.
+            self.files.forget(*id);
+            if let Some(segments) = &mut *self.kept() {
+                segments.let_go(*id);
+            }
         }
         result
     }

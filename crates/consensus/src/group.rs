@@ -213,6 +213,10 @@ impl Group {
         self.raw.store().base_index()
     }
 
+    pub fn position(&self, index: u64) -> Option<Position> {
+        self.raw.store().position(index)
+    }
+
     pub fn locate(&self, index: u64) -> Option<Located> {
         self.raw.store().locate(index)
     }

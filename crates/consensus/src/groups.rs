@@ -285,6 +285,12 @@ impl Groups {
         Some(self.groups.get(&group)?.last_term())
     }
 
+    /// Where an entry lies in the log, once it is written there.
+    #[must_use]
+    pub fn position(&self, group: GroupId, index: u64) -> Option<Position> {
+        self.groups.get(&group)?.position(index)
+    }
+
     /// Where an entry's data is.
     #[must_use]
     pub fn locate(&self, group: GroupId, index: u64) -> Option<Located> {

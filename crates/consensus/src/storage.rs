@@ -152,6 +152,12 @@ impl Store {
         }
     }
 
+    /// Where an entry lies in the log; none before it is written.
+    pub fn position(&self, index: u64) -> Option<Position> {
+        let at = usize::try_from(index.checked_sub(self.base_index + 1)?).ok()?;
+        self.known.get(at)?.position
+    }
+
     /// Where an entry lies, and its data while that is in memory.
     pub fn locate(&self, index: u64) -> Option<Located> {
         let at = usize::try_from(index.checked_sub(self.base_index + 1)?).ok()?;

@@ -10,8 +10,10 @@ pub const BASE: u32 = 1;
 /// The metadata can go on after the loss of its majority: the requests and the command for that, and members that are
 /// [dead](crate::placement::Standing::Dead).
 pub const METADATA_RECOVERY: u32 = 2;
+/// Batches of a sorted file may stay in the log's segments: what a peer's disk holds, not what it sends.
+pub const KEPT_SEGMENTS: u32 = 3;
 
 /// The oldest level that this version takes part in.
 pub const OLDEST: u32 = BASE;
 /// The newest level that this version knows.
-pub const NEWEST: u32 = METADATA_RECOVERY;
+pub const NEWEST: u32 = KEPT_SEGMENTS;

@@ -29,7 +29,10 @@ pub trait Disk: Clone + fmt::Debug + Send + Sync + 'static {
     fn list(&self, dir: &str) -> io::Result<Vec<String>>;
     /// Renames a file, replacing what has the new name. Durable after [`Disk::sync_dir`].
     fn rename(&self, from: &str, to: &str) -> io::Result<()>;
-    /// Removes a file. Durable after [`Disk::sync_dir`]; handles that are open go on reading.
+    /// Gives a file a second name, which must not be taken. Durable after [`Disk::sync_dir`] of the new name's directory.
+    /// Fails with `NotFound` when there is no such file, and where the file system has one name for a file only.
+    fn link(&self, from: &str, to: &str) -> io::Result<()>;
+    /// Removes a file's name. Durable after [`Disk::sync_dir`]; handles that are open go on reading.
     fn remove(&self, path: &str) -> io::Result<()>;
     /// Creates a directory and its parents where they do not exist. Durable after [`Disk::sync_dir`] of its parent.
     fn create_dir_all(&self, dir: &str) -> io::Result<()>;
@@ -73,6 +76,8 @@ pub trait File: fmt::Debug + Send + Sync + 'static {
     }
     /// Makes everything written durable (`fdatasync`).
     fn sync_data(&self) -> io::Result<()>;
+    /// Names that the file has.
+    fn links(&self) -> io::Result<u64>;
     /// Bytes in the file.
     fn len(&self) -> io::Result<u64>;
     /// Whether the file holds no bytes.

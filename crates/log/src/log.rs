@@ -70,8 +70,10 @@ pub struct Log<D: Disk> {
     sizes: BTreeMap<u64, u64>,
     /// Those of them whose room was only reserved.
     reserved: BTreeSet<u64>,
-    /// The next batch begins a new segment, see [`Log::leave_reserved`].
+    /// The next batch begins a new segment, see [`Log::set_fast`].
     leaves: bool,
+    /// See [`Log::set_fast`].
+    fast: bool,
     /// Files of segments that are not needed any more.
     retired: Vec<Retired<D>>,
     /// Where the next frame goes; its segment is the active one.

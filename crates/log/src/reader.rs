@@ -31,6 +31,13 @@ impl<D: Disk> Reader<D> {
         Self { files, salt }
     }
 
+    /// Bytes of a segment; none when the log does not need it any more.
+    #[must_use]
+    pub fn segment_bytes(&self, number: u64) -> Option<u64> {
+        let files = self.files.read().unwrap_or_else(PoisonError::into_inner);
+        files.get(&number)?.len().ok()
+    }
+
     /// The data at a position, its checksums verified.
     ///
     /// Fails with `NotFound` when the segment has been reclaimed, and with `InvalidData` when it is damaged.

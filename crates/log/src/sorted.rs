@@ -11,6 +11,8 @@
 //! | trailer, 24 bytes | footer length `u64`, crc32c of the footer and that length `u32`, format version `u32`, magic |
 //!
 //! A file is complete under its name or not there: it is written under a temporary name, synced, renamed.
+//!
+//! Its batches may also stay in the log's segments, see `sorted/index.rs`; whoever reads it does not notice.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -22,15 +24,18 @@ use hcube_core::ids::{GroupId, ReplicaId, TopicId};
 
 use crate::disk::Disk;
 
+mod content;
 mod footer;
+mod index;
 mod read;
 mod staging;
 mod write;
 
 pub use footer::{IndexPoint, PartitionRange};
+pub use index::{Kept, KeptSegment, kept_by, kept_bytes, list_kept};
 pub use read::{Rows, SortedFile};
 pub use staging::{Staging, StagingError};
-pub use write::write_sorted;
+pub use write::{make_whole, write_index, write_sorted};
 
 const DIR: &str = "sorted";
 const MAGIC: &[u8; 8] = b"HCUBESRT";
@@ -142,29 +147,32 @@ impl SortedFileId {
         format!("{DIR}/{self}.sorted")
     }
 
+    /// Reads what [`fmt::Display`] writes.
     fn parse(name: &str) -> Option<Self> {
-        let mut parts = name.strip_suffix(".sorted")?.split('-');
+        let mut parts = name.split('-');
         let id = Self {
             group: GroupId(parts.next()?.parse().ok()?),
             replica: ReplicaId(parts.next()?.parse().ok()?),
             generation: parts.next()?.parse().ok()?,
         };
         // Only the one way of writing a number counts, so that name and id stay one to one.
-        (parts.next().is_none() && format!("{id}.sorted") == name).then_some(id)
+        (parts.next().is_none() && id.to_string() == name).then_some(id)
     }
 }
 
 /// Removes a sorted file, durably; it is no error when there is none. Readers that have it open go on.
 pub fn remove_sorted<D: Disk>(disk: &D, id: SortedFileId) -> io::Result<()> {
-    match disk.remove(&id.path()) {
-        Ok(()) => disk.sync_dir(DIR),
+    write::remove_if_there(disk, &id.path())?;
+    match write::remove_index(disk, id) {
+        // There was never any.
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(error),
+        removed => removed,
     }
 }
 
 /// The sorted files on the disk that none of `referenced` names: left by a crash between writing a file and
-/// writing the base that names it. Unfinished files are removed on the way, because no name ever led to them.
+/// writing the base that names it. What else a crash left is removed on the way: unfinished files, because no name ever
+/// led to them; segments that are kept for no index; indexes of files that have been made whole.
 ///
 /// Call it with every recovered group's files, and not when the log is damaged.
 pub fn list_orphans<D: Disk>(disk: &D, referenced: &BTreeSet<SortedFileId>) -> io::Result<Vec<SortedFileId>> {
@@ -173,9 +181,18 @@ pub fn list_orphans<D: Disk>(disk: &D, referenced: &BTreeSet<SortedFileId>) -> i
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(error) => return Err(error),
     };
-    for name in names.iter().filter(|name| name.ends_with(write::TEMPORARY)) {
-        disk.remove(&format!("{DIR}/{name}"))?;
+    let whole = |name: &String| name.strip_suffix(".sorted").and_then(SortedFileId::parse);
+    let whole: BTreeSet<_> = names.iter().filter_map(whole).collect();
+    let indexes: BTreeSet<_> = names.iter().filter_map(|name| index::parse(name)).collect();
+    for id in whole.intersection(&indexes) {
+        write::remove_index(disk, *id)?;
     }
-    let ids = names.iter().filter_map(|name| SortedFileId::parse(name));
-    Ok(ids.filter(|id| !referenced.contains(id)).collect())
+    let is_left = |name: &&String| {
+        let is_kept_for_none = |id| whole.contains(&id) || !indexes.contains(&id);
+        name.ends_with(write::TEMPORARY) || index::parse_kept(name).is_some_and(is_kept_for_none)
+    };
+    for name in names.iter().filter(is_left) {
+        write::remove_if_there(disk, &format!("{DIR}/{name}"))?;
+    }
+    Ok(whole.union(&indexes).filter(|id| !referenced.contains(id)).copied().collect())
 }

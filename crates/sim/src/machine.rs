@@ -5,7 +5,7 @@ mod join;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use hcube_broker::storage::Storage;
+use hcube_broker::storage::{self, Storage};
 use hcube_broker::{Now, Peer, start};
 use hcube_consensus::Write;
 use hcube_core::feature;
@@ -218,7 +218,9 @@ impl Machine {
         let config = hcube_broker::Config { feature_level: self.feature_level, ..config.clone() };
         let peer =
             Peer::start(config, node, &recovery, read, now, seed).map_err(|error| error.to_string())?;
-        let storage = Storage::new(self.disk.clone(), log.reader());
+        storage::clean(&self.disk, &recovery).map_err(|error| error.to_string())?;
+        // Batches are small here.
+        let storage = Storage::new(self.disk.clone(), log.reader()).keeping_batches_of(1);
         let durable = recovery.groups.iter().map(|(group, found)| (*group, found.hard_state)).collect();
         let process = Process {
             peer,

@@ -20,6 +20,8 @@ pub enum Planted {
     VoteNotWritten,
     /// A sync that failed is taken for one that did not.
     SyncErrorIgnored,
+    /// The log uses segments again in which batches were left.
+    KeptSegmentUsedAgain,
     /// One inside the product.
     Product(Bug),
 }
@@ -45,6 +47,7 @@ impl Planted {
             Self::DurableTailCut,
             Self::VoteNotWritten,
             Self::SyncErrorIgnored,
+            Self::KeptSegmentUsedAgain,
         ];
         edge.into_iter().chain(Bug::ALL.into_iter().map(Self::Product)).collect()
     }

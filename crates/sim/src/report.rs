@@ -13,6 +13,10 @@ pub struct Counts {
     pub torn_bytes: u64,
     /// Compactions into sorted files.
     pub compactions: u64,
+    /// Those of them that left batches in the log's segments.
+    pub left_in_segments: u64,
+    /// Files of such compactions that were made whole.
+    pub made_whole: u64,
     /// Parts of files staged for snapshots.
     pub staged_parts: u64,
     /// Log segments deleted.

@@ -97,8 +97,10 @@ fn nothing_acknowledged_is_lost_whatever_happens() {
         sum(|r| r.durability_checks),
     );
     println!(
-        "  storage: {} compactions, {} snapshot parts, {} segments deleted, {} old entries fetched",
+        "  storage: {} compactions, {} of them left batches in segments and {} were made whole, {} snapshot parts, {} segments deleted, {} old entries fetched",
         sum(|r| r.counts.compactions),
+        sum(|r| r.counts.left_in_segments),
+        sum(|r| r.counts.made_whole),
         sum(|r| r.counts.staged_parts),
         sum(|r| r.counts.reclaimed),
         sum(|r| r.counts.fetches),
@@ -108,8 +110,10 @@ fn nothing_acknowledged_is_lost_whatever_happens() {
     for (name, count) in kinds {
         assert!(count > 0, "there were no {name}");
     }
-    let happened: [(&str, Count); 18] = [
+    let happened: [(&str, Count); 20] = [
         ("compactions", |r| r.counts.compactions),
+        ("batches left in segments", |r| r.counts.left_in_segments),
+        ("files made whole", |r| r.counts.made_whole),
         ("snapshot parts", |r| r.counts.staged_parts),
         ("fetches", |r| r.counts.fetches),
         ("ends by a failed sync", |r| r.counts.sync_errors),

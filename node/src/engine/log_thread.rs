@@ -29,8 +29,8 @@ const RELEASE_AFTER: Duration = Duration::from_secs(30);
 /// How often the disk's state is looked at and told.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 
-/// A log that grew by less between two looks is slow.
-const SLOW_BYTES: u64 = 1 << 20;
+/// A log that grew by so much between two looks is fast.
+const FAST_BYTES: u64 = 1 << 20;
 /// With so many sealed segments sorting has fallen behind, and is not held up any more.
 const HURRY_SEGMENTS: usize = 8;
 /// How long filling a mebibyte of a segment takes at least: one of 64 MiB is ready after two and a half seconds.
@@ -47,9 +47,7 @@ pub(super) enum Job<D: Disk> {
     Stop,
 }
 
-/// Makes segments ahead, until the log has ended. Apart from the other upkeep, which may take long. A log that is faster
-/// reserves its segments: it writes so much with each sync that these may cost more, and filling would only take the disk
-/// from it.
+/// Makes segments ahead, until the log has ended. Apart from the other upkeep, which may take long.
 pub(super) fn make_segments<D: Disk>(orders: &Receiver<Prepare<D>>, log: &Sender<Job<D>>, pace: &Pace) {
     // How much is left of the segment that is in use when the log begins nobody knows: the first one is made at once.
     let mut is_paced = false;
@@ -231,9 +229,8 @@ impl<D: Disk> LogThread<D> {
         }
         self.looked = now;
         let end = self.log.end();
-        if end.saturating_sub(std::mem::replace(&mut self.looked_end, end)) < SLOW_BYTES {
-            self.log.leave_reserved();
-        }
+        let grown = end.saturating_sub(std::mem::replace(&mut self.looked_end, end));
+        self.log.set_fast(grown >= FAST_BYTES);
         let stats = self.log.stats();
         if stats.reclaimable_segments > 0 {
             match self.log.reclaim() {

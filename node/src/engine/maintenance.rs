@@ -50,6 +50,7 @@ pub(super) fn run(
                     Err(error) => tracing::warn!(%group, %error, "compaction failed"),
                 }
                 core.event(Event::Compacted { group, result });
+                let_segments_go(storage, pace);
             }
             Job::Stage { group, file, at, part } => {
                 let result = storage.stage(&file, at, &part);
@@ -62,7 +63,16 @@ pub(super) fn run(
                 if let Err(error) = storage.remove(&files) {
                     tracing::warn!(%error, "a sorted file could not be removed; the next start will");
                 }
+                let_segments_go(storage, pace);
             }
         }
+    }
+}
+
+fn let_segments_go(storage: &Storage<RealDisk>, pace: &Pace) {
+    let mut pacer = pace.begin();
+    match storage.let_segments_go(|bytes| pacer.write(bytes)) {
+        Ok(whole) => whole.iter().for_each(|file| tracing::debug!(%file, "made whole")),
+        Err(error) => tracing::warn!(%error, "a sorted file keeps more of the log than it needs"),
     }
 }

@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 
 use hcube_consensus::SnapshotData;
+use hcube_core::feature;
 use hcube_core::ids::{GroupId, ReplicaId};
 use hcube_log::{SortedFileId, SortedFileMeta};
 
@@ -114,7 +115,8 @@ impl Peer {
         }
         let life = replica.life;
         self.compacting.under_way = Some(UnderWay { group, index: indexes.applied, life, file, state });
-        self.actions.push(Action::Compact(Compaction { group, file, rows }));
+        let may_keep_segments = self.meta.feature_level >= feature::KEPT_SEGMENTS;
+        self.actions.push(Action::Compact(Compaction { group, file, rows, may_keep_segments }));
     }
 
     /// Every batch that lies in the group's log, by partition and offset.
@@ -124,7 +126,9 @@ impl Peer {
         for (partition, state) in replica.slot.partitions() {
             for chunk in state.chunks().filter(|chunk| matches!(chunk.place, Place::Log(_))) {
                 let records = u32::try_from(chunk.end - chunk.first).expect("a batch's count is a u32");
-                let piece = self.piece(group, chunk).expect("what is not compacted is in the log");
+                // Where it lies is what counts, and not what memory has of it.
+                let piece = self.piece_in_log(group, chunk).or_else(|| self.piece(group, chunk));
+                let piece = piece.expect("what is not compacted is in the log");
                 rows.push(CompactionRow { partition, records, piece });
             }
         }

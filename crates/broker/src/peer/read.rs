@@ -198,6 +198,13 @@ impl Peer {
         }
     }
 
+    /// Where a batch lies in the log, once it is written there.
+    pub(super) fn piece_in_log(&self, group: GroupId, chunk: &Chunk) -> Option<Piece> {
+        let Place::Log(index) = chunk.place else { return None };
+        let position = self.groups.position(group, index)?;
+        Some(Piece::Log { base_offset: chunk.first, stamp_ms: chunk.stamp_ms, position })
+    }
+
     pub(super) fn read_done(&mut self, token: ReadToken, result: Result<Vec<StoredBatch>, ReadError>) {
         let id = token.0;
         let Some(call) = self.calls.get_mut(id).filter(|call| call.waits == Waits::Disk) else { return };

@@ -10,7 +10,7 @@ use hcube_log::{SortedFileId, SortedFileMeta};
 
 use crate::ReadError;
 
-/// Files kept open: each takes a descriptor and its footer's memory.
+/// Descriptors kept open: each file takes one, another for each segment that it keeps, and its footer's memory.
 const OPEN_MAX: usize = 128;
 
 /// The sorted files that were read lately.
@@ -26,27 +26,39 @@ struct Open<D: Disk> {
     files: BTreeMap<SortedFileId, (SortedFile<D>, u64)>,
     /// Counts uses.
     time: u64,
+    /// Counts files that were forgotten.
+    forgotten: u64,
 }
 
 impl<D: Disk> Files<D> {
     pub fn new(disk: D) -> Self {
-        Self { disk, open: Mutex::new(Open { files: BTreeMap::new(), time: 0 }) }
+        Self { disk, open: Mutex::new(Open { files: BTreeMap::new(), time: 0, forgotten: 0 }) }
     }
 
     /// The file, opened where it is not open yet.
     pub fn open(&self, meta: &SortedFileMeta) -> Result<SortedFile<D>, ReadError> {
-        if let Some(file) = self.lock().used(meta) {
-            return Ok(file);
-        }
+        let forgotten = {
+            let mut open = self.lock();
+            if let Some(file) = open.used(meta) {
+                return Ok(file);
+            }
+            open.forgotten
+        };
         // Not under the lock: a footer may be long, and other files need not wait for it.
         let file = SortedFile::open(&self.disk, *meta).map_err(|error| read_error(&error))?;
-        self.lock().insert(file.clone());
+        let mut open = self.lock();
+        // Else it may be the very file that is gone by now, and the log may use its segments again.
+        if open.forgotten == forgotten {
+            open.insert(file.clone());
+        }
         Ok(file)
     }
 
     /// Closes a file that is removed or replaced. Readers that have it go on.
     pub fn forget(&self, id: SortedFileId) {
-        self.lock().files.remove(&id);
+        let mut open = self.lock();
+        open.forgotten += 1;
+        open.files.remove(&id);
     }
 
     fn lock(&self) -> MutexGuard<'_, Open<D>> {
@@ -63,11 +75,13 @@ impl<D: Disk> Open<D> {
     }
 
     fn insert(&mut self, file: SortedFile<D>) {
-        if self.files.len() >= OPEN_MAX {
+        self.files.insert(file.meta().id, (file, self.time));
+        while self.files.len() > 1
+            && self.files.values().map(|(file, _)| file.handles()).sum::<usize>() > OPEN_MAX
+        {
             let oldest = self.files.iter().min_by_key(|(_, (_, used))| *used).map(|(id, _)| *id);
             oldest.and_then(|id| self.files.remove(&id));
         }
-        self.files.insert(file.meta().id, (file, self.time));
     }
 }
 

@@ -53,7 +53,7 @@ impl Fixture {
     fn compaction(&self, generation: u64, range: std::ops::Range<usize>) -> Compaction {
         let row = |i| CompactionRow { partition: PARTITION, records: 2, piece: self.in_log(i) };
         let file = SortedFileId { group: GROUP, replica: ReplicaId(5), generation };
-        Compaction { group: GROUP, file, rows: range.map(row).collect() }
+        Compaction { group: GROUP, file, rows: range.map(row).collect(), may_keep_segments: false }
     }
 
     fn in_file(&self, generation: u64, range: std::ops::Range<usize>) -> Piece {
@@ -194,4 +194,141 @@ fn a_failed_sync_is_not_tried_again_on_the_same_bytes() {
     assert!(other.storage.stage(&file, half as u64, &whole.slice(half..)).is_err());
     other.storage.stage(&file, 0, &whole).unwrap();
     assert_eq!(other.storage.read_file(&file, 0, u32::MAX).unwrap(), whole);
+}
+
+/// A log of small segments in which one group has a batch of 600 bytes in every entry, and another one in every tenth.
+struct Mixed {
+    disk: FaultyDisk,
+    log: Log<FaultyDisk>,
+    storage: Storage<FaultyDisk>,
+    rows: [Vec<CompactionRow>; 2],
+    batches: [Vec<StoredBatch>; 2],
+}
+
+const GROUPS: [GroupId; 2] = [GROUP, GroupId(8)];
+const SEGMENT: u64 = 16 << 10;
+
+fn mixed() -> Mixed {
+    let disk = FaultyDisk::new();
+    let (mut log, _) =
+        Log::open(disk.clone(), Config { segment_bytes: SEGMENT, sealed_segments_target: 1 }).unwrap();
+    for group in GROUPS {
+        log.write(&[Op::Base { group, replica: ReplicaId(5), base: Base::default() }]).unwrap();
+    }
+    let (mut rows, mut batches) = ([vec![], vec![]], [vec![], vec![]]);
+    for step in 0..100 {
+        for (of, group) in GROUPS.into_iter().enumerate().filter(|(of, _)| *of == 0 || step % 10 == 0) {
+            let base_offset = rows[of].len() as u64;
+            let record = Record { value: vec![step; 600].into(), ..Record::default() };
+            let batch = Batch::build(Producer::default(), &[record]).unwrap().bytes().clone();
+            let publish =
+                Command::Publish { partition: PARTITION, base_offset, stamp_ms: 7, batch: batch.clone() };
+            let entry = Entry { index: base_offset + 1, term: 1, kind: 0, data: publish.encode() };
+            let position = log.write(&[Op::Append { group, entries: vec![entry] }]).unwrap()[0];
+            let piece = Piece::Log { base_offset, stamp_ms: 7, position };
+            rows[of].push(CompactionRow { partition: PARTITION, records: 1, piece });
+            batches[of].push(StoredBatch { base_offset, stamp_ms: 7, batch });
+        }
+    }
+    log.sync().unwrap();
+    let storage = Storage::new(disk.clone(), log.reader()).keeping_batches_of(500);
+    Mixed { disk, log, storage, rows, batches }
+}
+
+impl Mixed {
+    fn file(of: usize) -> SortedFileId {
+        SortedFileId { group: GROUPS[of], replica: ReplicaId(5), generation: 1 }
+    }
+
+    fn compaction(&self, of: usize) -> Compaction {
+        Compaction {
+            group: GROUPS[of],
+            file: Self::file(of),
+            rows: self.rows[of].clone(),
+            may_keep_segments: true,
+        }
+    }
+
+    /// Has a group's batches leave the log, as far as that is concerned.
+    fn compact(&mut self, of: usize) -> SortedFileMeta {
+        let file = self.storage.compact(&self.compaction(of), |_| ()).unwrap();
+        let index = self.rows[of].len() as u64;
+        let base = Base { index, term: 1, files: vec![file], keep_tail: true, ..Base::default() };
+        self.log.write(&[Op::Base { group: GROUPS[of], replica: ReplicaId(5), base }]).unwrap();
+        self.log.reclaim().unwrap();
+        file
+    }
+
+    fn read(&self, of: usize, file: SortedFileMeta) -> Vec<StoredBatch> {
+        let end = self.rows[of].len() as u64;
+        self.storage.read(&plan(0, vec![Piece::File { file, end }])).unwrap()
+    }
+
+    fn names(&self, end: &str) -> usize {
+        self.disk.files().iter().filter(|(path, _)| path.ends_with(end)).count()
+    }
+}
+
+#[test]
+fn batches_stay_where_they_are_until_hardly_any_are_left() {
+    let mut f = mixed();
+    let bytes_before = f.disk.counters().written_bytes;
+    let files = [f.compact(0), f.compact(1)];
+    assert!(f.disk.counters().written_bytes - bytes_before < 20 << 10, "batches were copied");
+    assert_eq!((f.names(".index"), f.names(".sorted"), f.names(".wal")), (2, 0, 1));
+    let segments = f.names(".kept");
+    assert!(segments >= 8, "{segments} names of segments");
+    for (of, file) in files.into_iter().enumerate() {
+        assert_eq!(f.read(of, file), f.batches[of]);
+    }
+    // A peer that starts knows of them.
+    f.storage = Storage::new(f.disk.clone(), f.log.reader());
+    assert_eq!(f.storage.let_segments_go(|_| ()).unwrap(), []);
+    f.storage.remove(&[files[0].id]).unwrap();
+    assert_eq!(f.read(1, files[1]), f.batches[1]);
+    assert_eq!(f.storage.let_segments_go(|_| ()).unwrap(), [files[1].id]);
+    assert_eq!((f.names(".index"), f.names(".sorted"), f.names(".kept")), (0, 1, 0));
+    assert_eq!(f.read(1, files[1]), f.batches[1]);
+    f.storage.remove(&[files[1].id]).unwrap();
+    assert!(f.disk.files().iter().all(|(path, _)| path.starts_with("log/")));
+}
+
+#[test]
+fn batches_are_copied_where_keeping_them_is_not_worth_it_or_cannot_be() {
+    let f = mixed();
+    let not_allowed = Compaction { may_keep_segments: false, ..f.compaction(0) };
+    let whole = f.storage.compact(&not_allowed, |_| ()).unwrap();
+    assert_eq!((f.names(".index"), f.names(".kept")), (0, 0));
+    f.storage.remove(&[whole.id]).unwrap();
+
+    let small = Storage::new(f.disk.clone(), f.log.reader());
+    assert_eq!(small.compact(&f.compaction(0), |_| ()).unwrap(), whole);
+    assert_eq!((f.names(".index"), f.names(".kept")), (0, 0));
+    f.storage.remove(&[whole.id]).unwrap();
+
+    // A name is taken, as on a file system that has one for each file only.
+    f.disk.create_new(&format!("sorted/{}-{:020}.kept", whole.id, 3)).unwrap();
+    assert_eq!(f.storage.compact(&f.compaction(0), |_| ()).unwrap(), whole);
+    assert_eq!((f.names(".index"), f.names(".sorted")), (0, 1));
+    f.storage.remove(&[whole.id]).unwrap();
+
+    let orphans = clean(&f.disk, &Recovery::default()).unwrap();
+    assert_eq!((orphans.len(), f.names(".kept")), (0, 0));
+    assert_eq!(f.storage.compact(&f.compaction(0), |_| ()).unwrap(), whole, "the form is nobody's business");
+    assert_eq!((f.names(".index"), f.names(".sorted")), (1, 0));
+}
+
+#[test]
+fn damage_in_a_segment_that_is_kept_is_found_and_not_copied() {
+    let mut f = mixed();
+    let files = [f.compact(0), f.compact(1)];
+    f.storage.remove(&[files[0].id]).unwrap();
+    let Piece::Log { position, .. } = f.rows[1][5].piece else { unreachable!() };
+    let path = format!("sorted/{}-{:020}.kept", files[1].id, position.segment);
+    f.disk.flip_bit(&path, u64::from(position.offset + position.length) - 9, 3);
+    assert!(f.storage.let_segments_go(|_| ()).is_err());
+    assert_eq!(f.storage.let_segments_go(|_| ()).unwrap(), [], "it is tried once");
+    let end = f.rows[1].len() as u64;
+    let read = f.storage.read(&plan(0, vec![Piece::File { file: files[1], end }]));
+    assert!(matches!(read, Err(ReadError::Failed(_))), "{read:?}");
 }

@@ -101,9 +101,13 @@ impl World {
         dirs: &BTreeSet<String>,
         copy: impl Fn(&Inode) -> Inode,
     ) -> FaultyDisk {
+        let mut copies = BTreeMap::new();
         let files: BTreeMap<_, _> = files
             .iter()
-            .map(|(path, inode)| (path.clone(), Arc::new(Mutex::new(copy(&lock(inode))))))
+            .map(|(path, inode)| {
+                let copy = || Arc::new(Mutex::new(copy(&lock(inode))));
+                (path.clone(), Arc::clone(copies.entry(Arc::as_ptr(inode)).or_insert_with(copy)))
+            })
             .collect();
         let durable_files = files.clone();
         let world =
@@ -252,7 +256,9 @@ impl World {
     }
 
     fn used(&self) -> u64 {
-        self.files.values().map(|inode| lock(inode).len()).sum()
+        // A file with two names takes its room once.
+        let inodes: BTreeMap<_, _> = self.files.values().map(|inode| (Arc::as_ptr(inode), inode)).collect();
+        inodes.values().map(|inode| lock(inode).len()).sum()
     }
 
     fn make_durable(&mut self, change: Change) {
@@ -323,6 +329,19 @@ impl Disk for FaultyDisk {
         let inode = world.files.remove(from).ok_or(io::ErrorKind::NotFound)?;
         world.files.insert(to.to_owned(), Arc::clone(&inode));
         world.pending.push(Change::Rename(from.to_owned(), to.to_owned(), inode));
+        Ok(())
+    }
+
+    fn link(&self, from: &str, to: &str) -> io::Result<()> {
+        let mut world = self.lock();
+        world.operate()?;
+        world.need_dir(parent(to))?;
+        if world.files.contains_key(to) {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        let inode = Arc::clone(world.files.get(from).ok_or(io::ErrorKind::NotFound)?);
+        world.files.insert(to.to_owned(), Arc::clone(&inode));
+        world.pending.push(Change::Create(to.to_owned(), inode));
         Ok(())
     }
 
@@ -415,6 +434,14 @@ impl File for FaultyFile {
             false => inode.forget_unsynced(),
         }
         Ok(())
+    }
+
+    fn links(&self) -> io::Result<u64> {
+        let world = self.world()?;
+        if world.lies.about_links {
+            return Ok(1);
+        }
+        Ok(world.files.values().filter(|inode| Arc::ptr_eq(inode, &self.inode)).count() as u64)
     }
 
     fn len(&self) -> io::Result<u64> {

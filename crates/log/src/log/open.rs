@@ -82,6 +82,7 @@ impl<D: Disk> Log<D> {
             broken_all: None,
             reserved: BTreeSet::new(),
             leaves: false,
+            fast: false,
             full: false,
             preparing: false,
             poisoned: false,
@@ -93,7 +94,7 @@ impl<D: Disk> Log<D> {
     fn start_segment(&mut self, number: u64) -> io::Result<()> {
         let bytes = self.config.segment_bytes;
         let file = segment::create(&self.disk, number, self.salt, bytes, Make::Filled)?;
-        self.install(number, bytes, file);
+        self.install(number, bytes, file, false);
         self.head = Place { segment: number, offset: HEADER_BYTES };
         Ok(())
     }
@@ -102,7 +103,7 @@ impl<D: Disk> Log<D> {
     fn settle_end(&mut self, scanned: &Scanned, numbers: &[u64]) -> io::Result<()> {
         for number in numbers {
             let file = self.disk.open(&segment::path(*number))?;
-            self.install(*number, file.len()?.min(BYTES_MAX), Arc::new(file));
+            self.install(*number, file.len()?.min(BYTES_MAX), Arc::new(file), false);
         }
         let newest = numbers.last().copied().unwrap_or_default();
         match &scanned.end {

@@ -6,7 +6,7 @@
 use std::sync::{Arc, PoisonError};
 
 use super::Log;
-use crate::disk::Disk;
+use crate::disk::{Disk, File};
 use crate::error::{SyncError, WriteError};
 use crate::segment;
 
@@ -53,7 +53,9 @@ impl<D: Disk> Log<D> {
         let bytes = self.config.segment_bytes;
         let has_room =
             || self.disk.free_bytes().is_ok_and(|free| free >= bytes.saturating_mul(ROOM_SEGMENTS));
-        self.retired.len() < KEPT && self.segment_size(number) == bytes && has_room()
+        // With another name it holds rows of a sorted file, and must stay as it is.
+        let is_free = || self.file(number).links().is_ok_and(|names| names == 1);
+        self.retired.len() < KEPT && self.segment_size(number) == bytes && is_free() && has_room()
     }
 
     /// Deletes the files that are kept to become segments, for a log that has no need of them for now.
@@ -68,7 +70,10 @@ impl<D: Disk> Log<D> {
     /// A file to make a segment of, that nobody reads any more.
     pub(super) fn take_retired(&mut self) -> Option<Retired<D>> {
         // Whoever began to read it while it was a segment holds it, and nobody new can.
-        let at = self.retired.iter().position(|retired| Arc::strong_count(&retired.file) == 1)?;
+        let is_free = |retired: &Retired<D>| {
+            Arc::strong_count(&retired.file) == 1 && retired.file.links().is_ok_and(|names| names == 1)
+        };
+        let at = self.retired.iter().position(is_free)?;
         Some(self.retired.swap_remove(at))
     }
 

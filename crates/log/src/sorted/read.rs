@@ -9,13 +9,14 @@ use bytes::{Bytes, BytesMut};
 use hcube_core::codec::Reader;
 use hcube_core::ids::TopicId;
 
+use super::content::Content;
 use super::footer::{Footer, PartitionRange};
 use super::write::{encode_header, row_crc};
 use super::{
     HEADER_BYTES, MAGIC, ROW_HEADER_BYTES, Row, SortedError, SortedFileId, SortedFileMeta, TRAILER_BYTES,
     VERSION,
 };
-use crate::disk::{Disk, File};
+use crate::disk::Disk;
 
 /// Rows are read in pieces of at least this.
 const READ_BYTES: usize = 64 << 10;
@@ -29,7 +30,7 @@ pub struct SortedFile<D: Disk> {
 #[derive(Debug)]
 struct Shared<D: Disk> {
     meta: SortedFileMeta,
-    file: D::File,
+    content: Content<D>,
     footer: Footer,
     rows_end: u64,
 }
@@ -43,17 +44,27 @@ impl<D: Disk> Clone for SortedFile<D> {
 impl<D: Disk> SortedFile<D> {
     /// Opens the file that a base names. Reads and verifies header and footer only, not the rows.
     pub fn open(disk: &D, meta: SortedFileMeta) -> Result<Self, SortedError> {
-        let file = disk.open(&meta.id.path()).map_err(|source| SortedError::Io { id: meta.id, source })?;
-        Self::from_file(file, meta)
+        Self::from_content(Content::open(disk, meta.id)?, meta)
     }
 
-    pub(super) fn from_file(file: D::File, meta: SortedFileMeta) -> Result<Self, SortedError> {
+    /// Opens a file of which no base is at hand.
+    pub(super) fn open_unnamed(disk: &D, id: SortedFileId) -> Result<Self, SortedError> {
+        let io = |source| SortedError::Io { id, source };
+        let content = Content::open(disk, id)?;
+        let bytes = content.len().map_err(io)?;
+        let trailer_at = bytes.checked_sub(TRAILER_BYTES).ok_or(SortedError::Other { id })?;
+        let trailer = read_range(&content, trailer_at..bytes).map_err(io)?;
+        let (_, crc) = decode_trailer(trailer, id, trailer_at)?;
+        Self::from_content(content, SortedFileMeta { id, bytes, crc })
+    }
+
+    pub(super) fn from_content(content: Content<D>, meta: SortedFileMeta) -> Result<Self, SortedError> {
         let id = meta.id;
         let io = |source| SortedError::Io { id, source };
-        if file.len().map_err(io)? != meta.bytes || meta.bytes < HEADER_BYTES + TRAILER_BYTES {
+        if content.len().map_err(io)? != meta.bytes || meta.bytes < HEADER_BYTES + TRAILER_BYTES {
             return Err(SortedError::Other { id });
         }
-        let read = |range| read_range(&file, range).map_err(io);
+        let read = |range| read_range(&content, range).map_err(io);
         check_header(&read(0..HEADER_BYTES)?, id)?;
         let trailer_at = meta.bytes - TRAILER_BYTES;
         let trailer = read(trailer_at..meta.bytes)?;
@@ -70,13 +81,19 @@ impl<D: Disk> SortedFile<D> {
             return Err(SortedError::Damaged { id, at: rows_end });
         }
         let footer = Footer::decode(raw).map_err(|source| SortedError::Malformed { id, source })?;
-        Ok(Self { shared: Arc::new(Shared { meta, file, footer, rows_end }) })
+        Ok(Self { shared: Arc::new(Shared { meta, content, footer, rows_end }) })
     }
 
     /// What the base says of the file.
     #[must_use]
     pub fn meta(&self) -> SortedFileMeta {
         self.shared.meta
+    }
+
+    /// Descriptors that it takes.
+    #[must_use]
+    pub fn handles(&self) -> usize {
+        self.shared.content.handles()
     }
 
     /// What the file holds, by topic and partition.
@@ -154,18 +171,18 @@ impl<D: Disk> SortedFile<D> {
     pub fn read_chunk(&self, at: u64, length: usize) -> Result<Bytes, SortedError> {
         let SortedFileMeta { id, bytes, .. } = self.shared.meta;
         let end = at.saturating_add(length as u64).min(bytes);
-        read_range(&self.shared.file, at.min(end)..end).map_err(|source| SortedError::Io { id, source })
+        read_range(&self.shared.content, at.min(end)..end).map_err(|source| SortedError::Io { id, source })
     }
 
     /// Reads everything and checks the CRC of all rows.
     pub fn verify(&self) -> Result<(), SortedError> {
-        let Shared { meta, file, footer, rows_end } = &*self.shared;
+        let Shared { meta, content, footer, rows_end } = &*self.shared;
         let mut crc = 0;
         let mut at = 0;
         while at < *rows_end {
             let end = (at + (READ_BYTES as u64) * 16).min(*rows_end);
             let piece =
-                read_range(file, at..end).map_err(|source| SortedError::Io { id: meta.id, source })?;
+                read_range(content, at..end).map_err(|source| SortedError::Io { id: meta.id, source })?;
             crc = crc32c::crc32c_append(crc, &piece);
             at = end;
         }
@@ -174,7 +191,7 @@ impl<D: Disk> SortedFile<D> {
 
     /// Makes the file's bytes durable, for one that was written in pieces.
     pub(super) fn sync(&self) -> io::Result<()> {
-        self.shared.file.sync_data()
+        self.shared.content.sync()
     }
 
     fn rows_within(&self, range: Range<u64>) -> Rows<D> {
@@ -233,7 +250,7 @@ impl<D: Disk> Rows<D> {
 
     /// Has at least this many bytes in the buffer; false when the rows end before.
     fn fill(&mut self, bytes: usize) -> Result<bool, SortedError> {
-        let Shared { meta, file, .. } = &*self.file.shared;
+        let Shared { meta, content, .. } = &*self.file.shared;
         let have = self.buffer.len();
         let left = usize::try_from(self.end - self.position).unwrap_or(usize::MAX);
         if bytes <= have || bytes > left {
@@ -241,7 +258,8 @@ impl<D: Disk> Rows<D> {
         }
         let want = bytes.max(READ_BYTES).min(left);
         self.buffer.resize(want, 0);
-        file.read_exact_at(&mut self.buffer[have..], self.position + have as u64)
+        content
+            .read_exact_at(&mut self.buffer[have..], self.position + have as u64)
             .map_err(|source| SortedError::Io { id: meta.id, source })?;
         Ok(true)
     }
@@ -296,9 +314,9 @@ fn version_at(raw: &[u8], at: usize) -> u32 {
     u32::from_le_bytes(field)
 }
 
-fn read_range<F: File>(file: &F, range: Range<u64>) -> io::Result<Bytes> {
+fn read_range<D: Disk>(content: &Content<D>, range: Range<u64>) -> io::Result<Bytes> {
     let length = usize::try_from(range.end - range.start).map_err(|_| io::ErrorKind::InvalidInput)?;
     let mut raw = vec![0; length];
-    file.read_exact_at(&mut raw, range.start)?;
+    content.read_exact_at(&mut raw, range.start)?;
     Ok(raw.into())
 }

@@ -2,6 +2,7 @@
 
 use std::io;
 
+use super::content::Content;
 use super::read::SortedFile;
 use super::write::make_dir;
 use super::{DIR, SortedError, SortedFileId, SortedFileMeta};
@@ -84,7 +85,8 @@ impl<D: Disk> Staging<D> {
         let io = |source| StagingError::Io { id, source };
         let path = part(id);
         let checked = if expected.id == id {
-            SortedFile::<D>::from_file(file, expected).and_then(|file| file.verify().map(|()| file))
+            SortedFile::from_content(Content::<D>::Whole(file), expected)
+                .and_then(|file| file.verify().map(|()| file))
         } else {
             Err(SortedError::Other { id })
         };

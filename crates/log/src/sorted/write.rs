@@ -1,12 +1,18 @@
-//! Writing a sorted file.
+//! Writing a sorted file, in either form.
 
+use std::collections::BTreeSet;
 use std::io;
 
 use hcube_core::codec::{Writer, length_u32};
 
 use super::footer::{Footer, IndexPoint, PartitionRange};
-use super::{DIR, HEADER_BYTES, MAGIC, ROW_HEADER_BYTES, Row, SortedFileId, SortedFileMeta, VERSION};
+use super::index::{self, Kept, KeptSegment};
+use super::read::SortedFile;
+use super::{
+    DIR, HEADER_BYTES, MAGIC, ROW_HEADER_BYTES, Row, SortedError, SortedFileId, SortedFileMeta, VERSION,
+};
 use crate::disk::{BLOCK_BYTES, Disk, File};
+use crate::segment;
 
 /// Suffix of files that are not complete.
 pub(super) const TEMPORARY: &str = ".tmp";
@@ -25,15 +31,96 @@ pub fn write_sorted<D: Disk>(
     rows: impl Iterator<Item = Row>,
 ) -> io::Result<SortedFileMeta> {
     make_dir(disk, DIR)?;
-    let temporary = format!("{}{TEMPORARY}", id.path());
-    if disk.exists(&temporary)? {
-        disk.remove(&temporary)?;
+    name_when_done(disk, &id.path(), |temporary| write_whole(disk, temporary, id, rows))
+}
+
+/// Writes a sorted file as an index: rows that come with a place in one of the `segments` stay there, others are copied.
+/// Otherwise as [`write_sorted`]; the table is in memory too, 72 bytes a row.
+///
+/// Fails with `NotFound` when the log has no such segment any more, and in ways of its own where the file system has one
+/// name for a file only.
+pub fn write_index<D: Disk>(
+    disk: &D,
+    id: SortedFileId,
+    segments: &BTreeSet<u64>,
+    rows: impl Iterator<Item = (Row, Option<Kept>)>,
+) -> io::Result<SortedFileMeta> {
+    make_dir(disk, DIR)?;
+    let written = (|| {
+        for segment in segments {
+            disk.link(&segment::path(*segment), &index::kept_path(id, *segment))?;
+        }
+        // Names are durable together with the index's own.
+        name_when_done(disk, &index::path(id), |temporary| write_table(disk, temporary, id, segments, rows))
+    })();
+    written.inspect_err(|_| {
+        for segment in segments {
+            // What is left is found at the next start. The first error is the one to tell.
+            let _ = disk.remove(&index::kept_path(id, *segment));
+        }
+    })
+}
+
+/// Turns an index into the whole file that it stands for; a file that is whole already stays as it is. `pace` is told how
+/// many bytes are written next.
+///
+/// # Errors
+/// When it cannot be read, is damaged, or the file cannot be written: it stays as it was.
+pub fn make_whole<D: Disk>(disk: &D, id: SortedFileId, mut pace: impl FnMut(u64)) -> Result<(), SortedError> {
+    let io = |source| SortedError::Io { id, source };
+    if !disk.exists(&index::path(id)).map_err(io)? {
+        return Ok(());
     }
-    let written = write_file(disk, &temporary, id, rows).inspect_err(|_| {
+    let file = SortedFile::open_unnamed(disk, id)?;
+    // Nothing would tell later where damage came from.
+    file.verify()?;
+    let bytes = file.meta().bytes;
+    name_when_done(disk, &id.path(), |temporary| {
+        let whole = disk.create_new(temporary)?;
+        let mut at = 0;
+        while at < bytes {
+            let part = file.read_chunk(at, BUFFER_BYTES).map_err(io::Error::other)?;
+            pace(part.len() as u64);
+            whole.write_past_cache_at(&part, at)?;
+            at += part.len() as u64;
+        }
+        whole.sync_data()
+    })
+    .map_err(io)?;
+    remove_index(disk, id).map_err(io)
+}
+
+/// Removes the index of a sorted file and the names of what it keeps; it is no error when there is none.
+pub(super) fn remove_index<D: Disk>(disk: &D, id: SortedFileId) -> io::Result<()> {
+    let kept = index::kept_by(disk, id);
+    remove_if_there(disk, &index::path(id))?;
+    // Where the index cannot be read the next start finds them.
+    for segment in kept.into_iter().flatten() {
+        remove_if_there(disk, &index::kept_path(id, segment.number))?;
+    }
+    disk.sync_dir(DIR)
+}
+
+pub(super) fn remove_if_there<D: Disk>(disk: &D, path: &str) -> io::Result<()> {
+    match disk.remove(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        removed => removed,
+    }
+}
+
+/// Has a file written under a temporary name, durably, and gives it its own.
+fn name_when_done<D: Disk, T>(
+    disk: &D,
+    path: &str,
+    write: impl FnOnce(&str) -> io::Result<T>,
+) -> io::Result<T> {
+    let temporary = format!("{path}{TEMPORARY}");
+    remove_if_there(disk, &temporary)?;
+    let written = write(&temporary).inspect_err(|_| {
         // Room is what may be missing. The first error is the one to tell.
         let _ = disk.remove(&temporary);
     })?;
-    disk.rename(&temporary, &id.path())?;
+    disk.rename(&temporary, path)?;
     disk.sync_dir(DIR)?;
     Ok(written)
 }
@@ -57,43 +144,111 @@ pub(super) fn encode_header(id: SortedFileId) -> Vec<u8> {
     raw
 }
 
-fn write_file<D: Disk>(
+fn write_whole<D: Disk>(
     disk: &D,
     path: &str,
     id: SortedFileId,
     rows: impl Iterator<Item = Row>,
 ) -> io::Result<SortedFileMeta> {
-    let file = disk.create_new(path)?;
-    let mut output = Output { file: &file, buffer: encode_header(id), written: 0, crc: 0 };
-    let mut footer = Footer::default();
+    let mut whole = Whole::begin(id);
+    let mut output = Output { file: disk.create_new(path)?, buffer: encode_header(id), written: 0 };
     for row in rows {
-        let start = output.position();
-        encode_row(&mut output.buffer, &row)?;
-        note_row(&mut footer, &row, start, output.position())?;
+        let head = whole.row(&row)?;
+        output.buffer.extend_from_slice(&head);
+        output.buffer.extend_from_slice(&row.batch);
         output.flush_beyond(BUFFER_BYTES)?;
     }
-    output.flush()?;
-    footer.rows_crc = output.crc;
-    let mut tail = footer.encode();
-    tail.u64(tail.len() as u64);
-    let crc = crc32c::crc32c(&tail);
-    tail.u32(crc);
-    tail.u32(VERSION);
-    tail.extend_from_slice(MAGIC);
-    output.buffer = tail;
-    output.flush()?;
-    file.sync_data()?;
-    Ok(SortedFileMeta { id, bytes: output.written, crc })
+    let (tail, meta) = whole.end();
+    output.buffer.extend_from_slice(&tail);
+    output.finish()?;
+    Ok(meta)
 }
 
-struct Output<'f, F> {
-    file: &'f F,
+fn write_table<D: Disk>(
+    disk: &D,
+    path: &str,
+    id: SortedFileId,
+    segments: &BTreeSet<u64>,
+    rows: impl Iterator<Item = (Row, Option<Kept>)>,
+) -> io::Result<SortedFileMeta> {
+    let mut whole = Whole::begin(id);
+    let mut output = Output { file: disk.create_new(path)?, buffer: Vec::new(), written: 0 };
+    let mut kept: Vec<_> = segments.iter().map(|number| KeptSegment { number: *number, bytes: 0 }).collect();
+    let mut table = Vec::new();
+    for (row, place) in rows {
+        let at = whole.bytes;
+        let head = whole.row(&row)?;
+        match place {
+            Some(Kept { segment, offset }) => {
+                let found = kept.binary_search_by_key(&segment, |segment| segment.number);
+                let place = found.map_err(|_| invalid("a row lies in a segment that is not kept"))?;
+                kept[place].bytes += row.batch.len() as u64;
+                index::encode_entry(&mut table, &head, at, place as u64 + 1, offset);
+            }
+            None => {
+                index::encode_entry(&mut table, &head, at, 0, output.position());
+                output.buffer.extend_from_slice(&row.batch);
+                output.flush_beyond(BUFFER_BYTES)?;
+            }
+        }
+    }
+    let (table_at, rows, rows_end) =
+        (output.position(), (table.len() / index::ENTRY_BYTES) as u64, whole.bytes);
+    let (tail, meta) = whole.end();
+    output.buffer.extend_from_slice(&table);
+    output.buffer.extend_from_slice(&tail);
+    output.buffer.extend_from_slice(&index::End { table_at, rows, rows_end, segments: kept }.encode());
+    output.finish()?;
+    Ok(meta)
+}
+
+/// What a whole file holds so far, without its bytes.
+struct Whole {
+    id: SortedFileId,
+    bytes: u64,
+    /// crc32c of these.
+    crc: u32,
+    footer: Footer,
+}
+
+impl Whole {
+    fn begin(id: SortedFileId) -> Self {
+        let header = encode_header(id);
+        Self { id, bytes: header.len() as u64, crc: crc32c::crc32c(&header), footer: Footer::default() }
+    }
+
+    /// Adds a row. Returns its head.
+    fn row(&mut self, row: &Row) -> io::Result<[u8; ROW_HEADER_BYTES]> {
+        let head = encode_row_head(row)?;
+        let start = self.bytes;
+        self.bytes += (head.len() + row.batch.len()) as u64;
+        note_row(&mut self.footer, row, start, self.bytes)?;
+        self.crc = crc32c::crc32c_append(crc32c::crc32c_append(self.crc, &head), &row.batch);
+        Ok(head)
+    }
+
+    /// Footer and trailer, and what a base remembers of the file.
+    fn end(mut self) -> (Vec<u8>, SortedFileMeta) {
+        self.footer.rows_crc = self.crc;
+        let mut tail = self.footer.encode();
+        tail.u64(tail.len() as u64);
+        let crc = crc32c::crc32c(&tail);
+        tail.u32(crc);
+        tail.u32(VERSION);
+        tail.extend_from_slice(MAGIC);
+        let meta = SortedFileMeta { id: self.id, bytes: self.bytes + tail.len() as u64, crc };
+        (tail, meta)
+    }
+}
+
+/// A file that is written from its begin to its end.
+struct Output<F> {
+    file: F,
     buffer: Vec<u8>,
     written: u64,
-    crc: u32,
 }
 
-impl<F: File> Output<'_, F> {
+impl<F: File> Output<F> {
     fn position(&self) -> u64 {
         self.written + self.buffer.len() as u64
     }
@@ -109,43 +264,48 @@ impl<F: File> Output<'_, F> {
         Ok(())
     }
 
-    fn flush(&mut self) -> io::Result<()> {
+    /// Writes the rest, and makes all of it durable.
+    fn finish(&mut self) -> io::Result<()> {
         self.flush_beyond(BLOCK_BYTES)?;
         self.file.write_at(&self.buffer, self.written)?;
         self.wrote(self.buffer.len());
-        Ok(())
+        self.file.sync_data()
     }
 
     fn wrote(&mut self, bytes: usize) {
-        self.crc = crc32c::crc32c_append(self.crc, &self.buffer[..bytes]);
         self.written += bytes as u64;
         self.buffer.drain(..bytes);
     }
 }
 
-fn encode_row(buffer: &mut Vec<u8>, row: &Row) -> io::Result<()> {
+fn encode_row_head(row: &Row) -> io::Result<[u8; ROW_HEADER_BYTES]> {
     if u32::try_from(row.batch.len()).is_err() {
         return Err(invalid("a batch has 4 GiB or more"));
     }
-    let start = buffer.len();
-    buffer.u32(length_u32(row.batch.len()));
-    buffer.u32(0);
-    buffer.u16(row.partition);
-    buffer.u16(0);
-    buffer.u32(row.records);
-    buffer.u128(row.topic.0);
-    buffer.u64(row.base_offset);
-    buffer.u64(row.stamp_ms);
-    debug_assert_eq!(buffer.len(), start + ROW_HEADER_BYTES);
-    buffer.extend_from_slice(&row.batch);
-    let crc = row_crc(&buffer[start..]);
-    buffer[start + 4..start + 8].copy_from_slice(&crc.to_le_bytes());
-    Ok(())
+    let mut raw = Vec::with_capacity(ROW_HEADER_BYTES);
+    raw.u32(length_u32(row.batch.len()));
+    raw.u32(0);
+    raw.u16(row.partition);
+    raw.u16(0);
+    raw.u32(row.records);
+    raw.u128(row.topic.0);
+    raw.u64(row.base_offset);
+    raw.u64(row.stamp_ms);
+    let mut head = [0; ROW_HEADER_BYTES];
+    head.copy_from_slice(&raw);
+    let crc = crc32c::crc32c_append(head_crc(&head), &row.batch);
+    head[4..8].copy_from_slice(&crc.to_le_bytes());
+    Ok(head)
 }
 
 /// crc32c of a row without the field that holds it.
 pub(super) fn row_crc(raw: &[u8]) -> u32 {
-    crc32c::crc32c_append(crc32c::crc32c(&raw[..4]), &raw[8..])
+    let (head, batch) = raw.split_at(ROW_HEADER_BYTES);
+    crc32c::crc32c_append(head_crc(head), batch)
+}
+
+fn head_crc(head: &[u8]) -> u32 {
+    crc32c::crc32c_append(crc32c::crc32c(&head[..4]), &head[8..])
 }
 
 fn note_row(footer: &mut Footer, row: &Row, start: u64, end: u64) -> io::Result<()> {

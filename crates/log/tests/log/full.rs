@@ -4,7 +4,7 @@ use hcube_core::ids::GroupId;
 use hcube_log::disk::faulty::FaultyDisk;
 use hcube_log::{Log, WriteError};
 
-use crate::model::{SMALL, append, compact, create, open, vote};
+use crate::model::{SMALL, append, compact, create, open, retired, vote};
 
 const SEGMENT: u64 = SMALL.segment_bytes;
 
@@ -141,16 +141,73 @@ fn slow_log_leaves_a_segment_that_is_only_reserved_once_there_is_a_better_one() 
         log.sync().unwrap();
         position.segment
     };
-    log.leave_reserved();
+    log.set_fast(false);
     assert_eq!(segment_of(&mut log, 12), 3, "there is none yet");
     log.prepare_segment().unwrap();
+    log.set_fast(true);
     assert_eq!(segment_of(&mut log, 13), 3, "a log that is not slow stays");
-    log.leave_reserved();
+    log.set_fast(false);
     assert_eq!(segment_of(&mut log, 14), 4);
-    log.leave_reserved();
+    log.set_fast(false);
     assert_eq!(segment_of(&mut log, 15), 4);
     let (log, state) = open(&disk);
     assert_eq!(state.groups[&GroupId(1)].entries.len(), 15);
     drop(log);
     assert_eq!(open(&disk).1, state);
+}
+
+#[test]
+fn fast_log_reserves_what_is_ahead_and_has_that_replaced_once_it_is_slow() {
+    let disk = FaultyDisk::new();
+    let (mut log, _) = open(&disk);
+    log.set_fast(true);
+    log.write(&[create(1, 11)]).unwrap();
+    log.write(&[append(1, 1..=6, 700)]).unwrap();
+    let order = log.prepare().unwrap();
+    log.prepared(order.run(|_| panic!("it is filled"))).unwrap();
+    assert!(log.prepare().is_none(), "one is ahead");
+    log.set_fast(false);
+    let order = log.prepare().unwrap();
+    log.prepared(order.run(|_| Ok(()))).unwrap();
+    assert!(log.prepare().is_none(), "one is ahead that will do");
+    assert_eq!(log.stats().segments, 3);
+
+    // The log makes the next one itself, reserved too. It is in use before the other is filled, which becomes the one
+    // behind it.
+    log.set_fast(true);
+    log.write(&[append(1, 7..=11, 700)]).unwrap();
+    log.set_fast(false);
+    let late = log.prepare().unwrap();
+    log.write(&[append(1, 12..=17, 700)]).unwrap();
+    log.prepared(late.run(|_| Ok(()))).unwrap();
+    let segments = log.stats().segments;
+    log.set_fast(true);
+    let next = log.prepare().unwrap();
+    log.prepared(next.run(|_| panic!("it was filled already"))).unwrap();
+    assert_eq!((log.stats().segments, retired(&disk)), (segments + 1, 0));
+    log.sync().unwrap();
+    let (log, state) = open(&disk);
+    assert_eq!(state.groups[&GroupId(1)].entries.len(), 17);
+    drop(log);
+    assert_eq!(open(&disk).1, state);
+}
+
+#[test]
+fn segment_that_is_only_reserved_will_do_where_there_is_no_room_for_another() {
+    let disk = FaultyDisk::new();
+    let (mut log, _) = open(&disk);
+    log.set_fast(true);
+    log.write(&[create(1, 11)]).unwrap();
+    log.write(&[append(1, 1..=6, 700)]).unwrap();
+    let order = log.prepare().unwrap();
+    log.prepared(order.run(|_| Ok(()))).unwrap();
+    let used: u64 = disk.files().iter().map(|(_, bytes)| bytes).sum();
+    disk.set_capacity(Some(used));
+    log.set_fast(false);
+    let order = log.prepare().unwrap();
+    log.prepared(order.run(|_| Ok(()))).unwrap();
+    assert!(!log.is_full() && log.prepare().is_none());
+    log.write(&[append(1, 7..=11, 700)]).unwrap();
+    log.sync().unwrap();
+    assert_eq!(open(&disk).1.groups[&GroupId(1)].entries.len(), 11);
 }

@@ -34,7 +34,7 @@ fn step(log: &mut Log<FaultyDisk>, model: &mut Model, choices: &mut Choices) -> 
         9 => {
             log.mark_idle()?;
             model.sync();
-            log.leave_reserved();
+            log.set_fast(choices.below(2) == 0);
         }
         _ => {
             let ops = compaction(log, &model.now);

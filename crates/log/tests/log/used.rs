@@ -1,8 +1,8 @@
 //! Files that become segments again, with what they held before behind the log's end.
 
 use hcube_core::ids::GroupId;
-use hcube_log::disk::Disk;
 use hcube_log::disk::faulty::FaultyDisk;
+use hcube_log::disk::{Disk, File};
 use hcube_log::{DamageScope, Log, Position};
 
 use crate::model::{SMALL, append, compact, create, open, retired};
@@ -185,4 +185,34 @@ fn on_a_disk_with_little_room_no_file_is_kept() {
     log.sync().unwrap();
     assert!(disk.exists("log").unwrap());
     assert_eq!(open(&disk).1.groups[&GroupId(1)].entries.len(), 8);
+}
+
+#[test]
+fn a_segment_that_something_else_keeps_is_not_used_again() {
+    let disk = FaultyDisk::new();
+    let (mut log, _) = open(&disk);
+    log.write(&[create(1, 11), create(2, 21)]).unwrap();
+    let positions = log.write(&[append(1, 1..=20, 700)]).unwrap();
+    disk.create_dir_all("sorted").unwrap();
+    disk.link(&path(2), "sorted/kept").unwrap();
+    let read = || {
+        let mut bytes = vec![0; SEGMENT as usize];
+        disk.open("sorted/kept").unwrap().read_exact_at(&mut bytes, 0).unwrap();
+        bytes
+    };
+    let before = read();
+    log.write(&[compact(1, 11, 20)]).unwrap();
+    let reclaimed = log.reclaim().unwrap();
+    assert!(reclaimed >= 3 && positions.iter().any(|position| position.segment == 2));
+    assert_eq!(retired(&disk), reclaimed - 1);
+    // Another one gets a name while it waits to be used again.
+    let waits = disk.files().into_iter().find(|(path, _)| path.ends_with("-retired.tmp"));
+    let (waits, _) = waits.unwrap();
+    disk.link(&waits, "sorted/late").unwrap();
+    for index in 1..=3 * ENTRIES {
+        log.write(&[append(2, index..=index, 300)]).unwrap();
+    }
+    assert!(read() == before);
+    assert_eq!(retired(&disk), 1);
+    assert!(disk.exists(&waits).unwrap());
 }

@@ -4,7 +4,7 @@ use hcube_broker::{Action, Event, Frame};
 use hcube_core::ids::NodeId;
 use hcube_log::Op;
 
-use super::disk::Job;
+use super::disk::{Job, let_segments_go};
 use super::{Due, World};
 use crate::planted::Planted;
 use crate::streams::once_in;
@@ -50,9 +50,10 @@ impl World {
                 self.replies.insert(id, reply);
             }
             Action::RemoveFiles(files) => {
+                let Some(process) = self.machines[at].process() else { return };
                 // A failure leaves them as orphans, which the next start finds.
-                let storage = self.machines[at].process().map(|process| &process.storage);
-                let _left_for_later = storage.map(|storage| storage.remove(&files));
+                let _left_for_later = process.storage.remove(&files);
+                self.counts.made_whole += let_segments_go(&process.storage);
             }
             Action::Read { token, plan } => self.later(at, Job::Read(token, plan)),
             Action::Fetch(fetch) => self.later(at, Job::Fetch(fetch)),

@@ -4,7 +4,7 @@ use hcube_broker::storage::Storage;
 use hcube_broker::{Compaction, Event, ReadPlan, ReadToken};
 use hcube_core::ids::GroupId;
 use hcube_log::disk::faulty::{FaultyDisk, Lies};
-use hcube_log::{SortedFileMeta, WriteError};
+use hcube_log::{SortedFileMeta, WriteError, sorted};
 
 use super::{Due, World};
 use crate::planted::Planted;
@@ -118,7 +118,9 @@ impl World {
 
     /// What the node's log thread does beside writing.
     fn tend_log(&mut self, at: usize) {
+        let fast = self.streams.disk.below(2) == 0;
         let Some(process) = self.machines[at].process_mut() else { return };
+        process.log.set_fast(fast);
         let mut reclaimed = 0;
         let tended = process.tend(&mut reclaimed);
         self.counts.reclaimed += reclaimed;
@@ -142,7 +144,7 @@ impl World {
 
     pub(super) fn storage(&mut self, at: usize, job: Job) {
         let Some(process) = self.machines[at].process() else { return };
-        let event = carry_out(&process.storage, job, &mut self.counts);
+        let event = carry_out(&process.storage, &self.machines[at].disk, job, &mut self.counts);
         self.event(at, event);
     }
 
@@ -152,6 +154,7 @@ impl World {
             about_dir_syncs: self.plants(Planted::NoDirectorySync),
             about_syncs_in: self.plants(Planted::SnapshotNotSynced).then_some("staging"),
             about_sync_errors: self.plants(Planted::SyncErrorIgnored),
+            about_links: self.plants(Planted::KeptSegmentUsedAgain),
         });
     }
 
@@ -166,7 +169,13 @@ impl World {
     }
 }
 
-fn carry_out(storage: &Storage<FaultyDisk>, job: Job, counts: &mut Counts) -> Event {
+/// What the node does after each change of the files. Returns how many were made whole.
+pub(super) fn let_segments_go(storage: &Storage<FaultyDisk>) -> u64 {
+    // A failure leaves a file as it was.
+    storage.let_segments_go(|_| ()).map_or(0, |whole| whole.len() as u64)
+}
+
+fn carry_out(storage: &Storage<FaultyDisk>, disk: &FaultyDisk, job: Job, counts: &mut Counts) -> Event {
     match job {
         Job::Read(token, plan) => Event::ReadDone { token, result: storage.read(&plan) },
         Job::Fetch(fetch) => {
@@ -178,7 +187,10 @@ fn carry_out(storage: &Storage<FaultyDisk>, job: Job, counts: &mut Counts) -> Ev
         }
         Job::Compact(compaction) => {
             counts.compactions += 1;
-            Event::Compacted { group: compaction.group, result: storage.compact(&compaction, |_| ()) }
+            let result = storage.compact(&compaction, |_| ());
+            counts.left_in_segments += u64::from(sorted::kept_by(disk, compaction.file).is_some());
+            counts.made_whole += let_segments_go(storage);
+            Event::Compacted { group: compaction.group, result }
         }
         Job::Stage(group, file, at, part) => {
             counts.staged_parts += 1;

@@ -11,6 +11,8 @@ pub struct Lies {
     pub about_syncs_in: Option<&'static str>,
     /// A sync that fails says that it worked.
     pub about_sync_errors: bool,
+    /// Each file is said to have one name.
+    pub about_links: bool,
 }
 
 impl Lies {

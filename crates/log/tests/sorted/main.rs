@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "clippy knows the tests, but not the functions that they share")]
 
+mod in_place;
+
 use std::collections::BTreeSet;
 use std::io::ErrorKind;
 
