@@ -17,7 +17,7 @@ use hcube_consensus::Fetch;
 use hcube_core::ids::GroupId;
 use hcube_core::record::Batch;
 use hcube_log::disk::Disk;
-use hcube_log::sorted::{self, Row, Staging, StagingError};
+use hcube_log::sorted::{self, Row, SortedError, Staging, StagingError};
 use hcube_log::{Reader, Recovery, SortedFileId, SortedFileMeta};
 
 use crate::command::{PartitionId, batch_of};
@@ -159,6 +159,7 @@ impl<D: Disk> Storage<D> {
         let written = self.write_rows(rows, |rows| {
             let rows = rows.map(|(at, row)| {
                 let place = kept::place(at, row.batch.len(), segments);
+                // What stays is gone through at once: spread out, it would meet twice as many publishes.
                 if place.is_none() {
                     pace(row.batch.len() as u64);
                 }
@@ -197,33 +198,30 @@ impl<D: Disk> Storage<D> {
         }
     }
 
-    /// Makes files whole that keep segments which are hardly used any more. To be called after a compaction and after
-    /// files were removed. `pace` as in [`Storage::compact`]. Returns the files.
+    /// Makes a file whole that keeps a segment which is hardly used any more, if there is one, and returns it. To be called
+    /// whenever there is nothing else to do. `pace` as in [`Storage::compact`].
     ///
     /// # Errors
-    /// The first failure. The file stays as it was, and is not tried again in this life.
-    pub fn let_segments_go(&self, mut pace: impl FnMut(u64)) -> Result<Vec<SortedFileId>, String> {
-        let mut whole = Vec::new();
+    /// When it cannot be. It stays as it was, and is not tried again before another file is gone.
+    pub fn let_segment_go(&self, pace: impl FnMut(u64)) -> Result<Option<SortedFileId>, String> {
         let mut kept = self.kept();
         let segments = match &mut *kept {
             Some(segments) => segments,
             none => none.insert(Segments::load(&self.disk).map_err(|error| error.to_string())?),
         };
-        while let Some(file) = segments.wasteful(&self.reader) {
-            let made = sorted::make_whole(&self.disk, file, &mut pace);
-            self.files.forget(file);
-            match made {
-                Ok(()) => {
-                    segments.let_go(file);
-                    whole.push(file);
-                }
-                Err(error) => {
-                    segments.give_up(file);
-                    return Err(error.to_string());
-                }
+        let Some(file) = segments.wasteful(&self.reader) else { return Ok(None) };
+        let made = sorted::make_whole(&self.disk, file, pace);
+        self.files.forget(file);
+        match made {
+            Ok(()) => {
+                segments.let_go(file);
+                Ok(Some(file))
+            }
+            Err(error) => {
+                segments.give_up(file, !matches!(error, SortedError::Io { .. }));
+                Err(error.to_string())
             }
         }
-        Ok(whole)
     }
 
     fn kept(&self) -> MutexGuard<'_, Option<Segments>> {

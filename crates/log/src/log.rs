@@ -95,6 +95,7 @@ pub struct Log<D: Disk> {
     broken: BTreeMap<GroupId, u64>,
     /// The segment of damage that concerns every group, until it is settled.
     broken_all: Option<u64>,
+    written_bytes: u64,
     full: bool,
     /// A [`Prepare`] is under way.
     preparing: bool,
@@ -120,10 +121,10 @@ impl<D: Disk> Log<D> {
         Ok(positions)
     }
 
-    /// Bytes from the first segment to the log's end, had all the size that is configured: grows with what is written.
+    /// Bytes written since the log was opened, without those that make segments.
     #[must_use]
-    pub fn end(&self) -> u64 {
-        self.head.segment.saturating_mul(self.config.segment_bytes).saturating_add(self.head.offset.into())
+    pub fn written_bytes(&self) -> u64 {
+        self.written_bytes
     }
 
     /// Makes everything written so far durable.

@@ -160,7 +160,8 @@ impl SortedFileId {
     }
 }
 
-/// Removes a sorted file, durably; it is no error when there is none. Readers that have it open go on.
+/// Removes a sorted file, durably; it is no error when there is none. Readers that have it open go on,
+/// but find damage where the log has used one of its segments again meanwhile.
 pub fn remove_sorted<D: Disk>(disk: &D, id: SortedFileId) -> io::Result<()> {
     write::remove_if_there(disk, &id.path())?;
     match write::remove_index(disk, id) {

@@ -29,8 +29,8 @@ const RELEASE_AFTER: Duration = Duration::from_secs(30);
 /// How often the disk's state is looked at and told.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 
-/// A log that grew by so much between two looks is fast.
-const FAST_BYTES: u64 = 1 << 20;
+/// A log that grows by so many bytes a second is fast.
+const FAST_BYTES_PER_S: f64 = (5 << 20) as f64;
 /// With so many sealed segments sorting has fallen behind, and is not held up any more.
 const HURRY_SEGMENTS: usize = 8;
 /// How long filling a mebibyte of a segment takes at least: one of 64 MiB is ready after two and a half seconds.
@@ -81,8 +81,8 @@ pub(super) struct LogThread<D: Disk> {
     waiting: VecDeque<Write>,
     idle: bool,
     looked: Instant,
-    /// Where the log ended then, in bytes.
-    looked_end: u64,
+    /// Bytes that the log had got then.
+    looked_bytes: u64,
     /// When the last write was done.
     wrote: Instant,
     /// Whether the core was told last that the disk is full.
@@ -101,8 +101,8 @@ impl<D: Disk> LogThread<D> {
     ) -> Self {
         let looked = Instant::now();
         let waiting = VecDeque::new();
-        let looked_end = log.end();
-        pace.log_reached(looked_end);
+        let looked_bytes = log.written_bytes();
+        pace.log_reached(looked_bytes);
         Self {
             log,
             jobs,
@@ -114,7 +114,7 @@ impl<D: Disk> LogThread<D> {
             waiting,
             idle: false,
             looked,
-            looked_end,
+            looked_bytes,
             wrote: looked,
             told_full: false,
         }
@@ -184,7 +184,7 @@ impl<D: Disk> LogThread<D> {
         }
         self.idle = false;
         self.wrote = Instant::now();
-        self.pace.log_reached(self.log.end());
+        self.pace.log_reached(self.log.written_bytes());
         if sync {
             let began = self.wrote;
             self.pace.syncing(true);
@@ -227,10 +227,10 @@ impl<D: Disk> LogThread<D> {
         if now < self.looked + LOOK_EVERY && full == self.told_full {
             return;
         }
-        self.looked = now;
-        let end = self.log.end();
-        let grown = end.saturating_sub(std::mem::replace(&mut self.looked_end, end));
-        self.log.set_fast(grown >= FAST_BYTES);
+        let elapsed = now - std::mem::replace(&mut self.looked, now);
+        let written = self.log.written_bytes();
+        let grown = written - std::mem::replace(&mut self.looked_bytes, written);
+        self.log.set_fast(grown as f64 >= FAST_BYTES_PER_S * elapsed.as_secs_f64());
         let stats = self.log.stats();
         if stats.reclaimable_segments > 0 {
             match self.log.reclaim() {

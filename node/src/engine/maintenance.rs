@@ -3,7 +3,8 @@
 //! A failed sync of a sorted file does not end the process, unlike one of the log: the file is thrown away,
 //! nothing refers to it yet, and its records are still where they came from.
 
-use std::sync::mpsc::Receiver;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use hcube_broker::storage::Storage;
@@ -15,6 +16,9 @@ use hcube_log::{SortedFileId, SortedFileMeta};
 use super::inputs::Inputs;
 use super::pace::Pace;
 use crate::metrics::{Metrics, Queue};
+
+/// With nothing to do for so long it looks what the log's segments are kept for.
+const IDLE_AFTER: Duration = Duration::from_millis(500);
 
 /// Something to do with sorted files, in order.
 #[derive(Debug)]
@@ -35,7 +39,15 @@ pub(super) fn run(
     metrics: &Metrics,
     pace: &Pace,
 ) {
-    while let Ok(job) = jobs.recv() {
+    loop {
+        let job = match jobs.recv_timeout(IDLE_AFTER) {
+            Ok(job) => job,
+            Err(RecvTimeoutError::Timeout) => {
+                let_segment_go(storage, pace);
+                continue;
+            }
+            Err(RecvTimeoutError::Disconnected) => return,
+        };
         metrics.taken(Queue::Maintenance);
         if !matches!(job, Job::Compact(_)) {
             pace.end_waiting();
@@ -50,7 +62,6 @@ pub(super) fn run(
                     Err(error) => tracing::warn!(%group, %error, "compaction failed"),
                 }
                 core.event(Event::Compacted { group, result });
-                let_segments_go(storage, pace);
             }
             Job::Stage { group, file, at, part } => {
                 let result = storage.stage(&file, at, &part);
@@ -63,16 +74,16 @@ pub(super) fn run(
                 if let Err(error) = storage.remove(&files) {
                     tracing::warn!(%error, "a sorted file could not be removed; the next start will");
                 }
-                let_segments_go(storage, pace);
             }
         }
     }
 }
 
-fn let_segments_go(storage: &Storage<RealDisk>, pace: &Pace) {
+fn let_segment_go(storage: &Storage<RealDisk>, pace: &Pace) {
     let mut pacer = pace.begin();
-    match storage.let_segments_go(|bytes| pacer.write(bytes)) {
-        Ok(whole) => whole.iter().for_each(|file| tracing::debug!(%file, "made whole")),
+    match storage.let_segment_go(|bytes| pacer.write(bytes)) {
+        Ok(None) => {}
+        Ok(Some(file)) => tracing::debug!(%file, "made whole"),
         Err(error) => tracing::warn!(%error, "a sorted file keeps more of the log than it needs"),
     }
 }

@@ -11,7 +11,7 @@ use hcube_log::{SortedFileId, SortedFileMeta};
 use crate::ReadError;
 
 /// Descriptors kept open: each file takes one, another for each segment that it keeps, and its footer's memory.
-const OPEN_MAX: usize = 128;
+const OPEN_MAX: usize = 256;
 
 /// The sorted files that were read lately.
 #[derive(Debug)]
@@ -54,7 +54,7 @@ impl<D: Disk> Files<D> {
         Ok(file)
     }
 
-    /// Closes a file that is removed or replaced. Readers that have it go on.
+    /// Closes a file that was removed or replaced. Readers that have it go on.
     pub fn forget(&self, id: SortedFileId) {
         let mut open = self.lock();
         open.forgotten += 1;

@@ -24,8 +24,8 @@ const USED_MIN: u64 = 4;
 #[derive(Debug, Default)]
 pub(super) struct Segments {
     segments: BTreeMap<u64, Segment>,
-    /// Files that could not be made whole. They are tried again after the next start.
-    failed: BTreeSet<SortedFileId>,
+    /// Files that could not be made whole, and whether they ever can be.
+    failed: BTreeMap<SortedFileId, bool>,
 }
 
 #[derive(Debug)]
@@ -59,24 +59,27 @@ impl Segments {
     /// A file is gone, or whole.
     pub fn let_go(&mut self, file: SortedFileId) {
         self.failed.remove(&file);
+        // With it room may have been made, which may be what others lacked.
+        self.failed.retain(|_, for_good| *for_good);
         self.segments.retain(|_, segment| {
             segment.files.remove(&file);
             !segment.files.is_empty()
         });
     }
 
-    /// A file could not be made whole.
-    pub fn give_up(&mut self, file: SortedFileId) {
-        self.failed.insert(file);
+    /// A file could not be made whole: never, or not before another one is gone.
+    pub fn give_up(&mut self, file: SortedFileId, for_good: bool) {
+        self.failed.insert(file, for_good);
     }
 
-    /// A file to be made whole, because it keeps a segment that is hardly used.
+    /// A file to be made whole, because it keeps a segment that is hardly used: of several the one that has least there.
     pub fn wasteful<D: Disk>(&self, reader: &Reader<D>) -> Option<SortedFileId> {
         self.segments.iter().find_map(|(number, Segment { bytes, files })| {
             if files.values().sum::<u64>() >= bytes / USED_MIN || reader.segment_bytes(*number).is_some() {
                 return None;
             }
-            files.keys().find(|file| !self.failed.contains(file)).copied()
+            let left = files.iter().filter(|(file, _)| !self.failed.contains_key(file));
+            left.min_by_key(|(_, used)| **used).map(|(file, _)| *file)
         })
     }
 }

@@ -83,6 +83,7 @@ impl<D: Disk> Log<D> {
             reserved: BTreeSet::new(),
             leaves: false,
             fast: false,
+            written_bytes: 0,
             full: false,
             preparing: false,
             poisoned: false,

@@ -324,6 +324,7 @@ impl<D: Disk> Log<D> {
 
     fn write_bytes(&mut self, bytes: &[u8], at: Place) -> Result<(), WriteError> {
         self.dirty.insert(at.segment);
+        self.written_bytes += bytes.len() as u64;
         self.file(at.segment).write_at(bytes, at.offset.into()).map_err(|error| {
             // Part of it may have arrived; only a new scan could tell.
             self.poisoned = true;

@@ -11,7 +11,7 @@ use crate::error::{SyncError, WriteError};
 use crate::segment;
 
 /// Files kept at most: what a log under full load frees at once.
-const KEPT: usize = 8;
+const RETIRED_MAX: usize = 8;
 /// Segments for which a disk must have room, or none are kept.
 const ROOM_SEGMENTS: u64 = 8;
 
@@ -26,10 +26,10 @@ impl<D: Disk> Log<D> {
     /// Takes a segment out of the log, durably. To be called for one at a time, oldest first: a gap in the numbers is
     /// always damage.
     pub(super) fn retire(&mut self, number: u64) -> Result<(), WriteError> {
-        let keeps = self.keeps(number);
+        let is_of_use = self.is_of_use(number);
         let file = self.forget(number);
         let path = format!("{}/{number:020}-retired{}", segment::DIR, segment::TEMPORARY);
-        let gone = if keeps {
+        let gone = if is_of_use {
             self.disk.rename(&segment::path(number), &path)
         } else {
             self.disk.remove(&segment::path(number))
@@ -43,19 +43,19 @@ impl<D: Disk> Log<D> {
             self.poisoned = true;
             WriteError::Sync(SyncError::Io(error))
         })?;
-        if let Some(file) = file.filter(|_| keeps) {
+        if let Some(file) = file.filter(|_| is_of_use) {
             self.retired.push(Retired { path, file });
         }
         Ok(())
     }
 
-    fn keeps(&self, number: u64) -> bool {
+    fn is_of_use(&self, number: u64) -> bool {
         let bytes = self.config.segment_bytes;
         let has_room =
             || self.disk.free_bytes().is_ok_and(|free| free >= bytes.saturating_mul(ROOM_SEGMENTS));
         // With another name it holds rows of a sorted file, and must stay as it is.
         let is_free = || self.file(number).links().is_ok_and(|names| names == 1);
-        self.retired.len() < KEPT && self.segment_size(number) == bytes && is_free() && has_room()
+        self.retired.len() < RETIRED_MAX && self.segment_size(number) == bytes && is_free() && has_room()
     }
 
     /// Deletes the files that are kept to become segments, for a log that has no need of them for now.

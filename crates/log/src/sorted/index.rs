@@ -28,6 +28,8 @@ use crate::disk::{Disk, File};
 const MAGIC: &[u8; 8] = b"HCUBEIDX";
 const VERSION: u32 = 1;
 const END_BYTES: u64 = 48;
+/// Those of them that the CRC covers.
+const COVERED_BYTES: usize = 36;
 const SEGMENT_BYTES: u64 = 16;
 pub(super) const ENTRY_BYTES: usize = ROW_HEADER_BYTES + 24;
 /// Rows of the table that are read at a time.
@@ -137,26 +139,16 @@ impl End {
             Ok::<_, SortedError>(raw)
         };
         let end_at = bytes.checked_sub(END_BYTES).ok_or(SortedError::Damaged { id, at: 0 })?;
-        let damaged = SortedError::Damaged { id, at: end_at };
-        let end = read(end_at, END_BYTES)?;
-        let mut reader = Reader::new(end.clone().into());
         let malformed = |source| SortedError::Malformed { id, source };
-        let [table_at, rows, rows_end] = [reader.u64("table"), reader.u64("rows"), reader.u64("rows' end")];
-        let (table_at, rows, rows_end) =
-            (table_at.map_err(malformed)?, rows.map_err(malformed)?, rows_end.map_err(malformed)?);
-        let count = u64::from(reader.u32("segments").map_err(malformed)?);
-        reader.u32("zeros").map_err(malformed)?;
-        let version = reader.u32("format version").map_err(malformed)?;
-        let crc = reader.u32("crc").map_err(malformed)?;
-        if reader.rest() != MAGIC[..] {
-            return Err(damaged);
-        }
-        let segments_at = count.checked_mul(SEGMENT_BYTES).and_then(|bytes| end_at.checked_sub(bytes));
-        let Some(segments_at) = segments_at else { return Err(damaged) };
+        let raw = read(end_at, END_BYTES)?;
+        let Fixed { table_at, rows, rows_end, segments, version, crc } =
+            Fixed::decode(raw.clone().into()).map_err(malformed)?;
+        let segments_at = end_at.checked_sub(u64::from(segments) * SEGMENT_BYTES);
+        let segments_at = segments_at.ok_or(SortedError::Damaged { id, at: end_at })?;
         let mut covered = read(segments_at, end_at - segments_at)?;
-        covered.extend_from_slice(&end[..36]);
+        covered.extend_from_slice(&raw[..COVERED_BYTES]);
         if crc32c::crc32c(&covered) != crc {
-            return Err(damaged);
+            return Err(SortedError::Damaged { id, at: segments_at });
         }
         if version != VERSION {
             return Err(SortedError::Version { id, found: version });
@@ -167,10 +159,35 @@ impl End {
             return Err(malformed(DecodeError::Invalid("places in the index")));
         };
         let mut reader = Reader::new(covered.into());
-        let segments: Result<Vec<_>, DecodeError> = (0..count)
+        let segments: Result<_, DecodeError> = (0..segments)
             .map(|_| Ok(KeptSegment { number: reader.u64("segment")?, bytes: reader.u64("bytes")? }))
             .collect();
         Ok((Self { table_at, rows, rows_end, segments: segments.map_err(malformed)? }, tail_bytes))
+    }
+}
+
+/// The fixed part of the end.
+struct Fixed {
+    table_at: u64,
+    rows: u64,
+    rows_end: u64,
+    segments: u32,
+    version: u32,
+    crc: u32,
+}
+
+impl Fixed {
+    fn decode(raw: Bytes) -> Result<Self, DecodeError> {
+        let mut reader = Reader::new(raw);
+        let (table_at, rows, rows_end) =
+            (reader.u64("table")?, reader.u64("rows")?, reader.u64("rows' end")?);
+        let segments = reader.u32("segments")?;
+        reader.u32("zeros")?;
+        let (version, crc) = (reader.u32("format version")?, reader.u32("crc")?);
+        let is_ours = reader.rest() == MAGIC[..];
+        is_ours
+            .then_some(Self { table_at, rows, rows_end, segments, version, crc })
+            .ok_or(DecodeError::Invalid("magic"))
     }
 }
 

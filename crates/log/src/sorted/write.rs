@@ -65,16 +65,20 @@ pub fn write_index<D: Disk>(
 /// many bytes are written next.
 ///
 /// # Errors
-/// When it cannot be read, is damaged, or the file cannot be written: it stays as it was.
+/// When it cannot be read, is damaged, or there is no room for it: it stays as it was.
 pub fn make_whole<D: Disk>(disk: &D, id: SortedFileId, mut pace: impl FnMut(u64)) -> Result<(), SortedError> {
     let io = |source| SortedError::Io { id, source };
     if !disk.exists(&index::path(id)).map_err(io)? {
         return Ok(());
     }
     let file = SortedFile::open_unnamed(disk, id)?;
+    let bytes = file.meta().bytes;
+    // Not found out by taking the last room from everybody else.
+    if disk.free_bytes().map_err(io)? < bytes {
+        return Err(io(io::ErrorKind::StorageFull.into()));
+    }
     // Nothing would tell later where damage came from.
     file.verify()?;
-    let bytes = file.meta().bytes;
     name_when_done(disk, &id.path(), |temporary| {
         let whole = disk.create_new(temporary)?;
         let mut at = 0;

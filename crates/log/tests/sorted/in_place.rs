@@ -1,6 +1,6 @@
 //! Sorted files whose batches stay in segments.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
 use hcube_log::disk::faulty::{Choices, FaultyDisk};
@@ -204,6 +204,18 @@ fn an_index_that_is_made_whole_is_the_same_file_after_every_crash() {
         }
     }
     assert!((30..150).contains(&finished), "{finished}");
+}
+
+#[test]
+fn the_last_room_is_not_taken_for_nothing() {
+    let (disk, meta) = left(few());
+    let used: u64 = BTreeMap::from_iter(disk.files()).values().sum();
+    disk.set_capacity(Some(used + meta.bytes - 1));
+    let refused = make_whole(&disk, ID, |_| ()).unwrap_err();
+    assert!(matches!(refused, SortedError::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull));
+    assert_eq!(names(&disk), [kept(ID, 7), kept(ID, 9), index()]);
+    disk.set_capacity(Some(used + meta.bytes));
+    make_whole(&disk, ID, |_| ()).unwrap();
 }
 
 #[test]

@@ -4,7 +4,7 @@ use hcube_broker::{Action, Event, Frame};
 use hcube_core::ids::NodeId;
 use hcube_log::Op;
 
-use super::disk::{Job, let_segments_go};
+use super::disk::{Job, let_segment_go};
 use super::{Due, World};
 use crate::planted::Planted;
 use crate::streams::once_in;
@@ -53,7 +53,7 @@ impl World {
                 let Some(process) = self.machines[at].process() else { return };
                 // A failure leaves them as orphans, which the next start finds.
                 let _left_for_later = process.storage.remove(&files);
-                self.counts.made_whole += let_segments_go(&process.storage);
+                self.counts.made_whole += let_segment_go(&process.storage);
             }
             Action::Read { token, plan } => self.later(at, Job::Read(token, plan)),
             Action::Fetch(fetch) => self.later(at, Job::Fetch(fetch)),

@@ -169,10 +169,10 @@ impl World {
     }
 }
 
-/// What the node does after each change of the files. Returns how many were made whole.
-pub(super) fn let_segments_go(storage: &Storage<FaultyDisk>) -> u64 {
+/// What the node does when it has nothing else to do with its files. Returns how many were made whole.
+pub(super) fn let_segment_go(storage: &Storage<FaultyDisk>) -> u64 {
     // A failure leaves a file as it was.
-    storage.let_segments_go(|_| ()).map_or(0, |whole| whole.len() as u64)
+    storage.let_segment_go(|_| ()).map_or(0, |whole| u64::from(whole.is_some()))
 }
 
 fn carry_out(storage: &Storage<FaultyDisk>, disk: &FaultyDisk, job: Job, counts: &mut Counts) -> Event {
@@ -189,7 +189,7 @@ fn carry_out(storage: &Storage<FaultyDisk>, disk: &FaultyDisk, job: Job, counts:
             counts.compactions += 1;
             let result = storage.compact(&compaction, |_| ());
             counts.left_in_segments += u64::from(sorted::kept_by(disk, compaction.file).is_some());
-            counts.made_whole += let_segments_go(storage);
+            counts.made_whole += let_segment_go(storage);
             Event::Compacted { group: compaction.group, result }
         }
         Job::Stage(group, file, at, part) => {
