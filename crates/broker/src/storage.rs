@@ -132,9 +132,10 @@ impl<D: Disk> Storage<D> {
         mut pace: impl FnMut(u64),
     ) -> Result<SortedFileMeta, String> {
         let Compaction { file, ref rows, may_keep_segments, .. } = *compaction;
-        let segments = match may_keep_segments {
-            true => kept::worth_keeping(rows, &self.reader, self.batch_bytes_min),
-            false => BTreeSet::new(),
+        let segments = if may_keep_segments {
+            kept::worth_keeping(rows, &self.reader, self.batch_bytes_min)
+        } else {
+            BTreeSet::new()
         };
         if !segments.is_empty() {
             // There are file systems that have one name for a file only.

@@ -154,14 +154,12 @@ impl Store {
 
     /// Where an entry lies in the log; none before it is written.
     pub fn position(&self, index: u64) -> Option<Position> {
-        let at = usize::try_from(index.checked_sub(self.base_index + 1)?).ok()?;
-        self.known.get(at)?.position
+        self.known.get(self.place(index)?)?.position
     }
 
     /// Where an entry lies, and its data while that is in memory.
     pub fn locate(&self, index: u64) -> Option<Located> {
-        let at = usize::try_from(index.checked_sub(self.base_index + 1)?).ok()?;
-        let known = self.known.get(at)?;
+        let known = self.known.get(self.place(index)?)?;
         let data = self.cached(index).cloned();
         match (data, known.position) {
             (Some(data), _) => Some(Located::Memory(data)),
@@ -215,8 +213,13 @@ impl Store {
     }
 
     fn slot(&mut self, index: u64) -> Option<&mut Known> {
-        let at = usize::try_from(index.checked_sub(self.base_index + 1)?).ok()?;
-        self.known.get_mut(at)
+        let place = self.place(index)?;
+        self.known.get_mut(place)
+    }
+
+    /// Where an entry stands in `known`, if it is beyond the base.
+    fn place(&self, index: u64) -> Option<usize> {
+        usize::try_from(index.checked_sub(self.base_index + 1)?).ok()
     }
 
     fn cached(&self, index: u64) -> Option<&Bytes> {

@@ -78,13 +78,13 @@ pub(crate) fn decode_header(raw: &[u8], number: u64) -> Result<Option<Header>, O
     Ok((u64_at(content, 16) == number).then_some(header))
 }
 
-fn u32_at(raw: &[u8], at: usize) -> u32 {
+pub(crate) fn u32_at(raw: &[u8], at: usize) -> u32 {
     let mut field = [0; 4];
     field.copy_from_slice(&raw[at..at + 4]);
     u32::from_le_bytes(field)
 }
 
-fn u64_at(raw: &[u8], at: usize) -> u64 {
+pub(crate) fn u64_at(raw: &[u8], at: usize) -> u64 {
     let mut field = [0; 8];
     field.copy_from_slice(&raw[at..at + 8]);
     u64::from_le_bytes(field)

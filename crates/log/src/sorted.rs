@@ -177,11 +177,7 @@ pub fn remove_sorted<D: Disk>(disk: &D, id: SortedFileId) -> io::Result<()> {
 ///
 /// Call it with every recovered group's files, and not when the log is damaged.
 pub fn list_orphans<D: Disk>(disk: &D, referenced: &BTreeSet<SortedFileId>) -> io::Result<Vec<SortedFileId>> {
-    let names = match disk.list(DIR) {
-        Ok(names) => names,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(error),
-    };
+    let names = write::list_if_there(disk, DIR)?;
     let whole = |name: &String| name.strip_suffix(".sorted").and_then(SortedFileId::parse);
     let whole: BTreeSet<_> = names.iter().filter_map(whole).collect();
     let indexes: BTreeSet<_> = names.iter().filter_map(|name| index::parse(name)).collect();

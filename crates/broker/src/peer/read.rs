@@ -191,9 +191,7 @@ impl Peer {
                     let batch = batch_of(&entry).expect("a run of records is a publish");
                     Some(Piece::Memory(StoredBatch { base_offset, stamp_ms, batch }))
                 }
-                hcube_consensus::Located::Disk(position) => {
-                    Some(Piece::Log { base_offset, stamp_ms, position })
-                }
+                hcube_consensus::Located::Disk(_) => self.piece_in_log(group, chunk),
             },
         }
     }

@@ -21,9 +21,10 @@ use std::io;
 use bytes::Bytes;
 use hcube_core::codec::{DecodeError, Reader, Writer};
 
-use super::write::encode_header;
+use super::write::{encode_header, list_if_there};
 use super::{DIR, HEADER_BYTES, ROW_HEADER_BYTES, SortedError, SortedFileId};
 use crate::disk::{Disk, File};
+use crate::segment::{u32_at, u64_at};
 
 const MAGIC: &[u8; 8] = b"HCUBEIDX";
 const VERSION: u32 = 1;
@@ -241,7 +242,7 @@ impl<D: Disk> Index<D> {
         let mut done = 0;
         for entry in self.block(at)? {
             let next = at + done as u64;
-            let length = u32::from_le_bytes([entry.head[0], entry.head[1], entry.head[2], entry.head[3]]);
+            let length = u32_at(&entry.head, 0);
             let batch_at = entry.at.saturating_add(ROW_HEADER_BYTES as u64);
             let end = batch_at.saturating_add(length.into());
             if next >= end || done == buf.len() {
@@ -277,15 +278,11 @@ impl<D: Disk> Index<D> {
         let mut raw = vec![0; usize::try_from(count).unwrap_or_default() * ENTRY_BYTES];
         self.file.read_exact_at(&mut raw, self.end.table_at + first * ENTRY_BYTES as u64)?;
         let raw = Bytes::from(raw);
-        let field = |at: usize| {
-            let mut field = [0; 8];
-            field.copy_from_slice(&raw[at..at + 8]);
-            u64::from_le_bytes(field)
-        };
         let entry = |start: usize| {
             let fields = start + ROW_HEADER_BYTES;
             let head = raw.slice(start..fields);
-            Entry { head, at: field(fields), source: field(fields + 8), offset: field(fields + 16) }
+            let field = |at| u64_at(&raw, fields + at);
+            Entry { head, at: field(0), source: field(8), offset: field(16) }
         };
         Ok((0..raw.len()).step_by(ENTRY_BYTES).map(entry).collect())
     }
@@ -305,10 +302,7 @@ fn copy(from: &[u8], skip: u64, to: &mut [u8]) -> usize {
 
 /// The segments that each sorted file keeps. Indexes that cannot be read are left out.
 pub fn list_kept<D: Disk>(disk: &D) -> io::Result<BTreeMap<SortedFileId, Vec<KeptSegment>>> {
-    let names = match disk.list(DIR) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
-        names => names?,
-    };
+    let names = list_if_there(disk, DIR)?;
     let ids = names.iter().filter_map(|name| parse(name));
     Ok(ids.filter_map(|id| Some((id, kept_by(disk, id)?))).collect())
 }

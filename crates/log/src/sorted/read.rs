@@ -16,10 +16,13 @@ use super::{
     HEADER_BYTES, MAGIC, ROW_HEADER_BYTES, Row, SortedError, SortedFileId, SortedFileMeta, TRAILER_BYTES,
     VERSION,
 };
-use crate::disk::Disk;
+use crate::disk::{Disk, File};
+use crate::segment::u32_at;
 
 /// Rows are read in pieces of at least this.
 const READ_BYTES: usize = 64 << 10;
+/// What goes through all rows takes so many bytes at a time.
+const PIECE_BYTES: u64 = 256 << 10;
 
 /// An open sorted file. Clones share the handle; any thread may read.
 #[derive(Debug)]
@@ -176,14 +179,32 @@ impl<D: Disk> SortedFile<D> {
 
     /// Reads everything and checks the CRC of all rows.
     pub fn verify(&self) -> Result<(), SortedError> {
+        self.pass_rows(|_, _| Ok(()))
+    }
+
+    /// Copies everything into an empty file, and checks the CRC of all rows on the way. `pace` is told how many bytes are
+    /// written next.
+    pub(super) fn copy_to<F: File>(&self, to: &F, mut pace: impl FnMut(u64)) -> Result<(), SortedError> {
+        let Shared { meta, rows_end, .. } = *self.shared;
+        self.pass_rows(|at, piece| {
+            pace(piece.len() as u64);
+            to.write_past_cache_at(piece, at)
+        })?;
+        let tail = self.read_chunk(rows_end, usize::try_from(meta.bytes).unwrap_or(usize::MAX))?;
+        to.write_at(&tail, rows_end).map_err(|source| SortedError::Io { id: meta.id, source })
+    }
+
+    /// Reads header and rows piece by piece, hands each piece on with its place, and checks the CRC of all of them.
+    fn pass_rows(&self, mut each: impl FnMut(u64, &[u8]) -> io::Result<()>) -> Result<(), SortedError> {
         let Shared { meta, content, footer, rows_end } = &*self.shared;
+        let io = |source| SortedError::Io { id: meta.id, source };
         let mut crc = 0;
         let mut at = 0;
         while at < *rows_end {
-            let end = (at + (READ_BYTES as u64) * 16).min(*rows_end);
-            let piece =
-                read_range(content, at..end).map_err(|source| SortedError::Io { id: meta.id, source })?;
+            let end = (at + PIECE_BYTES).min(*rows_end);
+            let piece = read_range(content, at..end).map_err(io)?;
             crc = crc32c::crc32c_append(crc, &piece);
+            each(at, &piece).map_err(io)?;
             at = end;
         }
         if crc == footer.rows_crc { Ok(()) } else { Err(SortedError::Damaged { id: meta.id, at: 0 }) }
@@ -283,9 +304,9 @@ fn decode_row(raw: Bytes) -> Option<Row> {
 }
 
 fn check_header(raw: &Bytes, id: SortedFileId) -> Result<(), SortedError> {
-    let version = version_at(raw, MAGIC.len());
+    let version = u32_at(raw, MAGIC.len());
     let crc_at = raw.len() - 4;
-    let intact = raw.starts_with(MAGIC) && crc32c::crc32c(&raw[..crc_at]) == version_at(raw, crc_at);
+    let intact = raw.starts_with(MAGIC) && crc32c::crc32c(&raw[..crc_at]) == u32_at(raw, crc_at);
     match version {
         _ if !intact => Err(SortedError::Damaged { id, at: 0 }),
         VERSION if *raw == encode_header(id) => Ok(()),
@@ -306,12 +327,6 @@ fn decode_trailer(raw: Bytes, id: SortedFileId, at: u64) -> Result<(u64, u32), S
         return Err(SortedError::Damaged { id, at });
     }
     Ok((length, crc))
-}
-
-fn version_at(raw: &[u8], at: usize) -> u32 {
-    let mut field = [0; 4];
-    field.copy_from_slice(&raw[at..at + 4]);
-    u32::from_le_bytes(field)
 }
 
 fn read_range<D: Disk>(content: &Content<D>, range: Range<u64>) -> io::Result<Bytes> {

@@ -109,11 +109,10 @@ impl<D: Disk> Staging<D> {
 
     /// Throws away everything that is being received, as after a start when no snapshot is under way.
     pub fn clear(disk: &D) -> io::Result<()> {
-        let names = match disk.list(STAGING_DIR) {
-            Ok(names) => names,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            Err(error) => return Err(error),
-        };
+        if !disk.exists(STAGING_DIR)? {
+            return Ok(());
+        }
+        let names = disk.list(STAGING_DIR)?;
         for name in names {
             disk.remove(&format!("{STAGING_DIR}/{name}"))?;
         }

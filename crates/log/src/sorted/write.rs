@@ -1,6 +1,7 @@
 //! Writing a sorted file, in either form.
 
 use std::collections::BTreeSet;
+use std::convert::identity;
 use std::io;
 
 use hcube_core::codec::{Writer, length_u32};
@@ -31,7 +32,7 @@ pub fn write_sorted<D: Disk>(
     rows: impl Iterator<Item = Row>,
 ) -> io::Result<SortedFileMeta> {
     make_dir(disk, DIR)?;
-    name_when_done(disk, &id.path(), |temporary| write_whole(disk, temporary, id, rows))
+    name_when_done(disk, &id.path(), identity, |temporary| write_whole(disk, temporary, id, rows))
 }
 
 /// Writes a sorted file as an index: rows that come with a place in one of the `segments` stay there, others are copied.
@@ -51,7 +52,9 @@ pub fn write_index<D: Disk>(
             disk.link(&segment::path(*segment), &index::kept_path(id, *segment))?;
         }
         // Names are durable together with the index's own.
-        name_when_done(disk, &index::path(id), |temporary| write_table(disk, temporary, id, segments, rows))
+        name_when_done(disk, &index::path(id), identity, |temporary| {
+            write_table(disk, temporary, id, segments, rows)
+        })
     })();
     written.inspect_err(|_| {
         for segment in segments {
@@ -66,31 +69,21 @@ pub fn write_index<D: Disk>(
 ///
 /// # Errors
 /// When it cannot be read, is damaged, or there is no room for it: it stays as it was.
-pub fn make_whole<D: Disk>(disk: &D, id: SortedFileId, mut pace: impl FnMut(u64)) -> Result<(), SortedError> {
+pub fn make_whole<D: Disk>(disk: &D, id: SortedFileId, pace: impl FnMut(u64)) -> Result<(), SortedError> {
     let io = |source| SortedError::Io { id, source };
     if !disk.exists(&index::path(id)).map_err(io)? {
         return Ok(());
     }
     let file = SortedFile::open_unnamed(disk, id)?;
-    let bytes = file.meta().bytes;
     // Not found out by taking the last room from everybody else.
-    if disk.free_bytes().map_err(io)? < bytes {
+    if disk.free_bytes().map_err(io)? < file.meta().bytes {
         return Err(io(io::ErrorKind::StorageFull.into()));
     }
-    // Nothing would tell later where damage came from.
-    file.verify()?;
-    name_when_done(disk, &id.path(), |temporary| {
-        let whole = disk.create_new(temporary)?;
-        let mut at = 0;
-        while at < bytes {
-            let part = file.read_chunk(at, BUFFER_BYTES).map_err(io::Error::other)?;
-            pace(part.len() as u64);
-            whole.write_past_cache_at(&part, at)?;
-            at += part.len() as u64;
-        }
-        whole.sync_data()
-    })
-    .map_err(io)?;
+    name_when_done(disk, &id.path(), io, |temporary| {
+        let whole = disk.create_new(temporary).map_err(io)?;
+        file.copy_to(&whole, pace)?;
+        whole.sync_data().map_err(io)
+    })?;
     remove_index(disk, id).map_err(io)
 }
 
@@ -112,20 +105,29 @@ pub(super) fn remove_if_there<D: Disk>(disk: &D, path: &str) -> io::Result<()> {
     }
 }
 
-/// Has a file written under a temporary name, durably, and gives it its own.
-fn name_when_done<D: Disk, T>(
+/// Names of what a directory holds; none where there is no such directory.
+pub(super) fn list_if_there<D: Disk>(disk: &D, dir: &str) -> io::Result<Vec<String>> {
+    match disk.list(dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        names => names,
+    }
+}
+
+/// Has a file written under a temporary name, durably, and gives it its own. `error` makes the caller's kind of error.
+fn name_when_done<D: Disk, T, E>(
     disk: &D,
     path: &str,
-    write: impl FnOnce(&str) -> io::Result<T>,
-) -> io::Result<T> {
+    error: impl Fn(io::Error) -> E,
+    write: impl FnOnce(&str) -> Result<T, E>,
+) -> Result<T, E> {
     let temporary = format!("{path}{TEMPORARY}");
-    remove_if_there(disk, &temporary)?;
+    remove_if_there(disk, &temporary).map_err(&error)?;
     let written = write(&temporary).inspect_err(|_| {
         // Room is what may be missing. The first error is the one to tell.
         let _ = disk.remove(&temporary);
     })?;
-    disk.rename(&temporary, path)?;
-    disk.sync_dir(DIR)?;
+    disk.rename(&temporary, path).map_err(&error)?;
+    disk.sync_dir(DIR).map_err(&error)?;
     Ok(written)
 }
 

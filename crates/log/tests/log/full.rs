@@ -154,21 +154,31 @@ fn slow_log_leaves_a_segment_that_is_only_reserved_once_there_is_a_better_one() 
     assert_eq!(segment_of(&mut log, 14), 4);
     log.set_fast(false);
     assert_eq!(segment_of(&mut log, 15), 4);
-    let (log, state) = open(&disk);
-    assert_eq!(state.groups[&GroupId(1)].entries.len(), 15);
+    reopens_with(&disk, 15);
+}
+
+/// The log has a segment ahead that is only reserved, and behind it two with six entries.
+fn reserve_ahead(log: &mut Log<FaultyDisk>) {
+    log.set_fast(true);
+    log.write(&[create(1, 11)]).unwrap();
+    log.write(&[append(1, 1..=6, 700)]).unwrap();
+    let order = log.prepare().unwrap();
+    log.prepared(order.run(|_| panic!("it is filled"))).unwrap();
+}
+
+/// So many entries are found, and once more when the log is opened again.
+fn reopens_with(disk: &FaultyDisk, entries: usize) {
+    let (log, state) = open(disk);
+    assert_eq!(state.groups[&GroupId(1)].entries.len(), entries);
     drop(log);
-    assert_eq!(open(&disk).1, state);
+    assert_eq!(open(disk).1, state);
 }
 
 #[test]
 fn fast_log_reserves_what_is_ahead_and_has_that_replaced_once_it_is_slow() {
     let disk = FaultyDisk::new();
     let (mut log, _) = open(&disk);
-    log.set_fast(true);
-    log.write(&[create(1, 11)]).unwrap();
-    log.write(&[append(1, 1..=6, 700)]).unwrap();
-    let order = log.prepare().unwrap();
-    log.prepared(order.run(|_| panic!("it is filled"))).unwrap();
+    reserve_ahead(&mut log);
     assert!(log.prepare().is_none(), "one is ahead");
     log.set_fast(false);
     let order = log.prepare().unwrap();
@@ -190,21 +200,14 @@ fn fast_log_reserves_what_is_ahead_and_has_that_replaced_once_it_is_slow() {
     log.prepared(next.run(|_| panic!("it was filled already"))).unwrap();
     assert_eq!((log.stats().segments, retired(&disk)), (segments + 1, 0));
     log.sync().unwrap();
-    let (log, state) = open(&disk);
-    assert_eq!(state.groups[&GroupId(1)].entries.len(), 17);
-    drop(log);
-    assert_eq!(open(&disk).1, state);
+    reopens_with(&disk, 17);
 }
 
 #[test]
 fn segment_that_is_only_reserved_will_do_where_there_is_no_room_for_another() {
     let disk = FaultyDisk::new();
     let (mut log, _) = open(&disk);
-    log.set_fast(true);
-    log.write(&[create(1, 11)]).unwrap();
-    log.write(&[append(1, 1..=6, 700)]).unwrap();
-    let order = log.prepare().unwrap();
-    log.prepared(order.run(|_| Ok(()))).unwrap();
+    reserve_ahead(&mut log);
     let used: u64 = disk.files().iter().map(|(_, bytes)| bytes).sum();
     disk.set_capacity(Some(used));
     log.set_fast(false);
